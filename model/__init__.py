@@ -1,0 +1,1 @@
+"""THE NETWORK and its use: torch, no accelerate."""

@@ -1,0 +1,109 @@
+"""Program: talk with an assistant; a reply streams as it is made.
+
+    python -m model.chat REF
+    python -m model.chat REF --message "What is a whale?"
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import OmitArgPrefixes, Positional
+
+from model.config import Sampling
+from pipeline.encoding import Message
+from pipeline.process import guarded, prepare_process, say
+from pipeline.stage import default_store
+
+if TYPE_CHECKING:
+    from model.open import OpenedModel
+
+
+@OmitArgPrefixes
+@dataclass(frozen=True, kw_only=True)
+class ChatCommand:
+    """Whom to talk with, and how replies are drawn."""
+
+    model: Positional[str]
+    """the assistant: kind:id, a given name, or a path"""
+    message: tuple[str, ...] = ()
+    """say this, print the replies, and end; without it, messages are read line by line"""
+    system: str = ""
+    """what the assistant is told before the conversation"""
+    sampling: Sampling = Sampling(temperature=0.3, max_new_tokens=120)
+    store: Path = Path("artifacts")
+    """the folder of artifacts; CAIRN_STORE sets it too"""
+    debug: bool = False
+    """show a traceback when something fails"""
+
+
+def run(command: ChatCommand) -> int:
+    """Hold the conversation until there is nothing more to read."""
+    from model.open import open_language_model
+
+    opened = open_language_model(command.store, command.model)
+    if opened.task != "assistant":
+        say(
+            f"{opened.artifact.short} is a base model: it continues text and was not taught to reply. "
+            f'Use `python -m model.generate {opened.artifact.short} "…"`, or teach it with `python -m train.instruct`.'
+        )
+    history = [Message("system", command.system)] if command.system else []
+    for text in command.message or _typed():
+        history.append(Message("user", text))
+        reply = ""
+        for piece in reply_to(opened, history, command.sampling):
+            print(piece, end="", flush=True)
+            reply += piece
+        print()
+        history.append(Message("assistant", reply))
+    return 0
+
+
+def reply_to(opened: "OpenedModel", history: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+    """Yield the reply to the last message; the oldest turns are forgotten when the context is full."""
+    from model.decoding import generate
+
+    encoder, length = opened.encoder, opened.module.config.context_length
+    turns = list(history)
+    prompt, _ = encoder.conversation_ids(turns, reply_follows=True)
+    while len(prompt) > length // 2 and len(turns) > 1:
+        del turns[0]
+        prompt, _ = encoder.conversation_ids(turns, reply_follows=True)
+    ids = generate(opened.module, prompt, sampling, stop_ids=encoder.stop_ids, banned_ids=encoder.role_ids)
+    yield from encoder.stream(ids)
+
+
+def _typed() -> Iterator[str]:
+    """Yield the lines a person types; an empty one, or the end of input, ends the conversation."""
+    if sys.stdin.isatty():
+        say("Type a message; an empty line ends the conversation.")
+    while True:
+        try:
+            line = input("> " if sys.stdin.isatty() else "")
+        except EOFError:
+            return
+        if not line.strip():
+            return
+        yield line.strip()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    import tyro
+
+    prepare_process()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+
+    def body() -> int:
+        command = tyro.cli(
+            ChatCommand, args=arguments, prog="python -m model.chat", description=__doc__,
+            default=ChatCommand(model=tyro.MISSING, store=default_store()),
+        )  # fmt: skip
+        return run(command)
+
+    return guarded(body, debug="--debug" in arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""RAW TEXT -> TOKENS: no torch."""

@@ -1,0 +1,139 @@
+"""Machinery: one published artifact, opened for reading; every file is checked before it is used."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from pipeline.artifacts.files import regular_files, replace_text
+from pipeline.artifacts.identity import JSON, SHORT, canonical_json, sha256_of_file
+from pipeline.artifacts.manifest import PAYLOAD, RECORD, FileEntry, InputName, Manifest, read_manifest
+from pipeline.errors import IntegrityError
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An immutable folder: manifest.json, payload/, record/, README.md.
+
+    `stamps` is where the store remembers which files it has hashed; None hashes every time.
+    """
+
+    path: Path
+    manifest: Manifest
+    stamps: Path | None = field(default=None, compare=False)
+
+    @classmethod
+    def open(cls, path: Path, stamps: Path | None = None) -> "Artifact":
+        """Open the folder at `path`; the manifest is checked now, each file when it is first touched."""
+        return cls(path=path, manifest=read_manifest(path), stamps=stamps)
+
+    @property
+    def kind(self) -> str:
+        return self.manifest.kind
+
+    @property
+    def id(self) -> str:
+        return self.manifest.id
+
+    @property
+    def digest(self) -> str:
+        return self.manifest.digest
+
+    @property
+    def facts(self) -> dict[str, JSON]:
+        return self.manifest.facts
+
+    @property
+    def reference(self) -> str:
+        return f"{self.kind}:{self.id}"
+
+    @property
+    def short(self) -> str:
+        return f"{self.kind}:{self.id[:SHORT]}"
+
+    @property
+    def payload(self) -> Path:
+        return self.path / PAYLOAD
+
+    @property
+    def record(self) -> Path:
+        return self.path / RECORD
+
+    @property
+    def name(self) -> InputName:
+        """How a manifest made from this artifact names it."""
+        return InputName(kind=self.kind, id=self.id, digest=self.digest)
+
+    def file(self, path: str) -> Path:
+        """Return the checked payload file `path`."""
+        self._check(self._entries[path])
+        return self.payload / path
+
+    def files(self, prefix: str = "") -> list[Path]:
+        """Return the checked payload files whose path starts with `prefix`, sorted."""
+        return [self.file(path) for path in sorted(self._entries) if path.startswith(prefix)]
+
+    def read_json(self, path: str) -> JSON:
+        return json.loads(self.file(path).read_text(encoding="utf-8"))
+
+    def verify(self, *, rehash: bool = False) -> int:
+        """Check that the payload is exactly what the manifest declares and return the bytes checked.
+
+        `rehash` ignores what earlier checks remembered.  Raises IntegrityError naming the first bad file.
+        """
+        present = {str(path.relative_to(self.payload)): path for path in regular_files(self.payload)}
+        for path in sorted(set(present) - set(self._entries)):
+            raise self._mismatch(present[path], "is not declared in its manifest")
+        for entry in self.manifest.files:
+            self._check(entry, rehash=rehash)
+        return sum(entry.size for entry in self.manifest.files)
+
+    @cached_property
+    def _entries(self) -> dict[str, FileEntry]:
+        return {entry.path: entry for entry in self.manifest.files}
+
+    def _check(self, entry: FileEntry, *, rehash: bool = False) -> None:
+        path = self.payload / entry.path
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            raise self._mismatch(path, "is missing") from None
+        if path.is_symlink() or not path.is_file():
+            raise self._mismatch(path, "is not a regular file")
+        # The change time cannot be set by a program, so an edit that restores the modification time is seen too.
+        stamp = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        if not rehash and self._known_stamps.get(entry.path) == stamp:
+            return
+        if status.st_size != entry.size:
+            raise self._mismatch(path, f"has {status.st_size} bytes instead of {entry.size}")
+        if (found := sha256_of_file(path)) != entry.sha256:
+            raise self._mismatch(path, f"has sha256 {found[:SHORT]} instead of {entry.sha256[:SHORT]}")
+        self._known_stamps[entry.path] = stamp
+        self._remember()
+
+    @cached_property
+    def _known_stamps(self) -> dict[str, list[int]]:
+        if self.stamps is None:
+            return {}
+        try:
+            known = json.loads(self.stamps.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return known["stamps"] if known.get("digest") == self.digest else {}
+
+    def _remember(self) -> None:
+        """Save what was hashed once all of it was: a stamp is a shortcut, so a store that cannot be written is fine."""
+        if self.stamps is None or len(self._known_stamps) < len(self._entries):
+            return
+        if os.access(self.stamps.parent, os.W_OK) or not self.stamps.parent.exists():
+            try:
+                replace_text(self.stamps, canonical_json({"digest": self.digest, "stamps": self._known_stamps}))
+            except OSError:
+                return
+
+    def _mismatch(self, path: Path, what: str) -> IntegrityError:
+        return IntegrityError(
+            f"{path} {what}, which is not what its manifest says. "
+            f"Run `python -m pipeline.artifacts repair {self.short}` to rebuild it."
+        )

@@ -1,0 +1,111 @@
+"""Machinery: durable files (fsync, rename) and who is alive on this machine."""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.artifacts.identity import JSON, canonical_json
+
+
+def sync_folder(path: Path) -> None:
+    """Flush a folder's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file's bytes to the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush every file and folder below `folder`, then `folder` itself."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        sync_folder(path) if path.is_dir() else sync_file(path)
+    sync_folder(folder)
+
+
+def write_json(path: Path, value: JSON, *, indent: int | None = None) -> None:
+    """Replace `path` by canonical (or indented) JSON in one step that a crash cannot halve."""
+    text = canonical_json(value) if indent is None else json.dumps(value, indent=indent, sort_keys=True)
+    replace_text(path, text + "\n")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace `path` by `text`: write aside, flush, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def regular_files(folder: Path) -> Iterator[Path]:
+    """Yield every entry below `folder` that is not a folder, links included, in sorted order."""
+    for root, folders, files in os.walk(folder):
+        folders.sort()
+        yield from (Path(root, name) for name in sorted(files))
+        yield from (Path(root, name) for name in folders if Path(root, name).is_symlink())
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """One process of one boot of one machine; pids are reused, this is not."""
+
+    boot_id: str
+    pid: int
+    started: str
+
+    @classmethod
+    def current(cls) -> "ProcessIdentity":
+        """Return the running process."""
+        return cls(boot_id=boot_id(), pid=os.getpid(), started=process_start(os.getpid()) or "")
+
+    def is_alive(self) -> bool:
+        """Tell whether this very process still runs."""
+        return self.boot_id == boot_id() and process_start(self.pid) == self.started
+
+    def as_json(self) -> JSON:
+        return asdict(self)
+
+
+def boot_id() -> str:
+    """Return a name for this boot of this machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        import psutil
+
+        return str(round(psutil.boot_time()))
+
+
+def process_start(pid: int) -> str | None:
+    """Return when `pid` started, in units of the system, or None when there is no such process."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None if Path("/proc/self/stat").exists() else _process_start_elsewhere(pid)
+    is_zombie = fields[0] in "ZX"
+    return None if is_zombie else fields[19]
+
+
+def _process_start_elsewhere(pid: int) -> str | None:
+    import psutil
+
+    try:
+        return str(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return None

@@ -1,0 +1,40 @@
+"""Machinery: map a pure function over parts of fixed order, in this process or in a pool of fresh ones."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+from pipeline.errors import ConfigError
+from pipeline.process import progress
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def default_workers() -> int:
+    """Return the number of processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_workers(workers: int) -> None:
+    """Raise ConfigError for a number of workers below one."""
+    if workers < 1:
+        raise ConfigError(f"workers must be at least 1, got {workers}.")
+
+
+def map_parts(
+    function: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int, label: str
+) -> Iterator[Result]:
+    """Yield function(task) in the order of `tasks`; the results do not depend on `workers`.
+
+    `function` and the tasks are sent to spawned processes, so the function must be a module's own.
+    """
+    check_workers(workers)
+    if workers == 1 or len(tasks) < 2:
+        yield from progress(map(function, tasks), total=len(tasks), label=label, unit="parts")
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+        yield from progress(pool.map(function, tasks), total=len(tasks), label=label, unit="parts")

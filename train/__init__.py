@@ -1,0 +1,1 @@
+"""WEIGHTS MEET DATA: accelerate lives only here."""

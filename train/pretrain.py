@@ -1,0 +1,132 @@
+"""Stage 4: train a GPT from nothing to predict the next token.
+
+shards -> model.  Samples are sliding windows of context_length tokens; the order of samples, the learning rate and
+dropout are functions of the seed and the step, so a killed run ends in the same bytes as one that was not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from model.config import Architecture, GPTConfig, Sampling
+from pipeline.artifacts.artifact import Artifact
+from pipeline.artifacts.store import Store
+from pipeline.errors import ConfigError
+from pipeline.stage import Job, Role, Stage, main_of
+from train.execution import TrainingExecution
+from train.launch import Precision
+from train.optim import OptimizerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """What network to train, and how long."""
+
+    max_steps: int | None = None
+    """optimizer steps; None: as many as `epochs` take"""
+    epochs: float = 1.0
+    """times every window is seen, when max_steps is not given"""
+    global_batch_tokens: int = 8192
+    """tokens in one optimizer step, over all processes; a multiple of context_length"""
+    stride: int | None = None
+    """tokens from one window's start to the next; None: context_length"""
+    eval_steps: int = 100
+    """an evaluation and a sample of text every so many steps"""
+    precision: Precision = "auto"
+    """auto: bf16 where the hardware computes in it"""
+    seed: int = 0
+    """of the weights, the order and dropout"""
+    sample_prompt: str = ""
+    """how the sample of text begins; nothing: a new document"""
+    model: Architecture = field(default_factory=Architecture)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def __post_init__(self) -> None:
+        if self.global_batch_tokens % self.model.context_length:
+            raise ConfigError(
+                f"pretrain.global_batch_tokens must be a multiple of model.context_length, got "
+                f"{self.global_batch_tokens} and {self.model.context_length}."
+            )
+
+
+def imply_tokenizer(inputs: dict[str, Artifact], store: Store) -> dict[str, Artifact]:
+    """Take the tokenizer that the shards were encoded with."""
+    if "shards" not in inputs or "tokenizer" in inputs:
+        return inputs
+    name = inputs["shards"].manifest.recipe.inputs["tokenizer"]
+    tokenizer = store.find_input(name.kind, name.id, name.digest)
+    tokenizer.verify()
+    return {**inputs, "tokenizer": tokenizer}
+
+
+def run(job: Job[PretrainConfig, TrainingExecution]) -> Artifact | None:
+    """Build the network and its task, and run the loop."""
+    from model.decoding import generate
+    from model.gpt import init_weights
+    from model.heads import CausalLM
+    from pipeline.encoding import TextEncoder
+    from train.data import HeldOutStream, StreamData, count_targets
+    from train.launch import launch
+    from train.loop import Schedule, Task
+    from train.objectives import next_token_loss
+    from train.scoring import TokenBytes, score_stream
+    from train.training import Trained, check_tokenizer, steps_of, train_and_publish
+
+    config, execution, shards = job.config, job.execution, job.inputs["shards"]
+    encoder = TextEncoder.of(check_tokenizer(job.inputs["tokenizer"], shards))
+    length = config.model.context_length
+    data = StreamData(shards, "train", length, config.stride or length)
+    held_out = HeldOutStream(shards, "validation", length)
+    token_bytes = TokenBytes.of(encoder.token_bytes)
+    started = launch(
+        precision=config.precision, threads=execution.threads, micro_batch_size=execution.micro_batch_size,
+        program=STAGE.module, run_folder=job.run_folder,
+    )  # fmt: skip
+    prompt = encoder.encode(config.sample_prompt) or [encoder.end_of_text]
+    batch_size = config.global_batch_tokens // length
+
+    def sample(module: CausalLM) -> str:
+        ids = generate(module, prompt, Sampling(seed=config.seed), stop_ids=frozenset([encoder.end_of_text]))
+        return config.sample_prompt + encoder.decode(list(ids))
+
+    task = Task(
+        samples=len(data),
+        batch=data.batch,
+        targets=count_targets,
+        loss=lambda module, batch: next_token_loss(module(batch["input_ids"]), batch["labels"]),
+        evaluate=lambda module: score_stream(module, held_out, token_bytes, started, execution.micro_batch_size),
+        sample=sample,
+    )
+    schedule = Schedule(
+        max_steps=steps_of(config.max_steps, config.epochs, len(data), batch_size),
+        global_batch_size=batch_size, eval_steps=config.eval_steps, seed=config.seed,
+    )  # fmt: skip
+    module = CausalLM(GPTConfig.of(config.model, vocab_size=encoder.vocab_size))
+    init_weights(module, config.seed)
+    trained = Trained(task="pretrained", tokenizer=job.inputs["tokenizer"])
+    return train_and_publish(job, started, module, task, schedule, config.optimizer, trained)
+
+
+STAGE = Stage(
+    module="train.pretrain",
+    version=1,
+    kind="model",
+    config=PretrainConfig,
+    execution=TrainingExecution,
+    roles={
+        "shards": Role(kinds=("shards",), help="the tokens to learn from"),
+        "tokenizer": Role(kinds=("tokenizer",), help="the shards' own, found by itself"),
+    },
+    determinism="domain",
+    toolchain=(),
+    run=run,
+    imply=imply_tokenizer,
+    launchable=True,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return main_of(STAGE, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
