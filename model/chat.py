@@ -6,22 +6,21 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import Positional, arg
 
 from model.config import Sampling
 from pipeline.encoding import Message
-from pipeline.process import guarded, prepare_process, say
-from pipeline.stage import default_store
+from pipeline.process import say
+from pipeline.program import default_store, program
 
 if TYPE_CHECKING:
     from model.open import OpenedModel
 
 
-@OmitArgPrefixes
 @dataclass(frozen=True, kw_only=True)
 class ChatCommand:
     """Whom to talk with, and how replies are drawn."""
@@ -32,8 +31,8 @@ class ChatCommand:
     """say this, print the replies, and end; without it, messages are read line by line"""
     system: str = ""
     """what the assistant is told before the conversation"""
-    sampling: Sampling = Sampling(temperature=0.3, max_new_tokens=120)
-    store: Path = Path("artifacts")
+    sampling: Annotated[Sampling, arg(name="")] = Sampling(temperature=0.3, max_new_tokens=120)
+    store: Path = field(default_factory=default_store)
     """the folder of artifacts; CAIRN_STORE sets it too"""
     debug: bool = False
     """show a traceback when something fails"""
@@ -90,19 +89,7 @@ def _typed() -> Iterator[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    import tyro
-
-    prepare_process()
-    arguments = list(sys.argv[1:] if argv is None else argv)
-
-    def body() -> int:
-        command = tyro.cli(
-            ChatCommand, args=arguments, prog="python -m model.chat", description=__doc__,
-            default=ChatCommand(model=tyro.MISSING, store=default_store()),
-        )  # fmt: skip
-        return run(command)
-
-    return guarded(body, debug="--debug" in arguments)
+    return program("model.chat", __doc__, ChatCommand, run, argv)
 
 
 if __name__ == "__main__":

@@ -3,20 +3,18 @@
     python -m model.generate REF "Once upon a time" --temperature 0.8 --top-k 50
 """
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import Positional, arg
 
 from model.config import Sampling
-from pipeline.process import guarded, prepare_process, say
-from pipeline.stage import default_store
+from pipeline.process import say
+from pipeline.program import default_store, program
 
 
-@OmitArgPrefixes
 @dataclass(frozen=True, kw_only=True)
 class GenerateCommand:
     """What to continue, and how."""
@@ -25,10 +23,10 @@ class GenerateCommand:
     """the model: kind:id, a given name, or a path"""
     prompt: Positional[str] = ""
     """text to go on from; nothing: a new document"""
-    sampling: Sampling = Sampling()
+    sampling: Annotated[Sampling, arg(name="")] = Sampling()
     stop: tuple[str, ...] = ()
     """texts that end the output where they first appear"""
-    store: Path = Path("artifacts")
+    store: Path = field(default_factory=default_store)
     """the folder of artifacts; CAIRN_STORE sets it too"""
     debug: bool = False
     """show a traceback when something fails"""
@@ -68,19 +66,7 @@ def until(pieces: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    import tyro
-
-    prepare_process()
-    arguments = list(sys.argv[1:] if argv is None else argv)
-
-    def body() -> int:
-        command = tyro.cli(
-            GenerateCommand, args=arguments, prog="python -m model.generate", description=__doc__,
-            default=GenerateCommand(model=tyro.MISSING, store=default_store()),
-        )  # fmt: skip
-        return run(command)
-
-    return guarded(body, debug="--debug" in arguments)
+    return program("model.generate", __doc__, GenerateCommand, run, argv)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import importlib
 import json
-import os
 import shutil
 import sys
 import time
@@ -27,6 +26,7 @@ from pipeline.artifacts.manifest import DeterminismClass, License, Recipe
 from pipeline.artifacts.store import Draft, Request, Store, union_of_licenses
 from pipeline.artifacts.summary import differences, next_commands, summarize
 from pipeline.errors import CairnError, ConfigError, DataError, MissingError
+from pipeline.program import default_store
 from pipeline.process import guarded, is_main_process, prepare_process, provenance, say, version_of
 from pipeline.recipe import RecipeFile, Step, load_recipe
 from pipeline.settings import build, check_keys, field_names
@@ -220,11 +220,6 @@ def _command_fields(stage: Stage[C, X], config: C, execution: X) -> list[Any]:
         ("json", switch("print the result as JSON"), field(default=False)),
         ("debug", switch("show a traceback when something fails"), field(default=False)),
     ]  # fmt: skip
-
-
-def default_store() -> Path:
-    """Return the store of this shell: CAIRN_STORE, else ./artifacts."""
-    return Path(os.environ.get("CAIRN_STORE", "artifacts"))
 
 
 def _recipe_of(stage: Stage[C, X], arguments: list[str]) -> tuple[RecipeFile | None, Step | None]:

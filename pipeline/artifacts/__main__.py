@@ -1,0 +1,250 @@
+"""Program: look at, check, trace, rebuild and name the artifacts of a store.
+
+    python -m pipeline.artifacts list
+    python -m pipeline.artifacts lineage REF
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, subcommand
+
+from pipeline.artifacts.artifact import Artifact
+from pipeline.artifacts.identity import JSON, SHORT
+from pipeline.artifacts.lineage import draw, trace
+from pipeline.artifacts.store import KINDS, Store
+from pipeline.artifacts.summary import next_commands, summarize
+from pipeline.errors import CairnError, IntegrityError, MissingError
+from pipeline.process import say
+from pipeline.program import default_store, program
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Flags that every verb has."""
+
+    store: Path = field(default_factory=default_store)
+    """the folder of artifacts; CAIRN_STORE sets it too"""
+    json: bool = False
+    """print the result as JSON"""
+    debug: bool = False
+    """show a traceback when something fails"""
+
+    def open_store(self) -> Store:
+        return Store(self.store.expanduser())
+
+
+@dataclass(frozen=True, kw_only=True)
+class List(Common):
+    """List the published artifacts."""
+
+    kind: str | None = None
+    """only this kind"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Show(Common):
+    """Show what an artifact is, how it was made, and what is in it."""
+
+    ref: Positional[str]
+    """kind:id, a given name, or a path"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lineage(Common):
+    """Print the tree of an artifact down to the raw files and their licences."""
+
+    ref: Positional[str]
+    """kind:id, a given name, or a path"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify(Common):
+    """Hash every payload file again and compare with the manifest."""
+
+    refs: Positional[tuple[str, ...]] = ()
+    """kind:id, given names, or paths; none: everything in the store"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduce(Common):
+    """Build artifacts again, aside, and compare: MATCH, MISMATCH, DOMAIN DIFFERS or VERSION DIFFERS."""
+
+    refs: Positional[tuple[str, ...]]
+    """kind:id, given names, or paths"""
+    workers: int | None = None
+    """processes to use instead of the default"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repair(Common):
+    """Move a damaged artifact to quarantine and build it again."""
+
+    ref: Positional[str]
+    """kind:id or a given name"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tag(Common):
+    """Give an artifact a name."""
+
+    ref: Positional[str]
+    """kind:id, a given name, or a path"""
+    name: Positional[str]
+    """the name; if it was another's, it is this one's now"""
+
+
+Command = (
+    Annotated[List, subcommand("list")]
+    | Annotated[Show, subcommand("show")]
+    | Annotated[Lineage, subcommand("lineage")]
+    | Annotated[Verify, subcommand("verify")]
+    | Annotated[Reproduce, subcommand("reproduce")]
+    | Annotated[Repair, subcommand("repair")]
+    | Annotated[Tag, subcommand("tag")]
+)
+
+
+def run(command: Common) -> int:
+    """Do what a verb says."""
+    store = command.open_store()
+    match command:
+        case List():
+            return _list(command, store)
+        case Show():
+            return _show(command, store)
+        case Lineage():
+            return _lineage(command, store)
+        case Verify():
+            return _verify(command, store)
+        case Reproduce():
+            return _reproduce(command, store)
+        case Repair():
+            return _repair(command, store)
+        case Tag():
+            return _tag(command, store)
+    raise AssertionError(command)
+
+
+def _print(command: Common, page: JSON, lines: Iterator[str]) -> int:
+    print(json.dumps(page, indent=2, sort_keys=True) if command.json else "\n".join(lines))
+    return 0
+
+
+def _list(command: List, store: Store) -> int:
+    if command.kind is not None and command.kind not in KINDS:
+        raise MissingError(f"there is no kind {command.kind!r}; the kinds are {', '.join(KINDS)}.")
+    names = {target: name for name, target in store.refs().items()}
+    found = [store.open(path) for path in store.folders(command.kind)]
+    rows = [
+        {"reference": a.reference, "digest": a.digest, "name": names.get(a.reference), "summary": summarize(a)}
+        for a in found
+    ]
+
+    def lines() -> Iterator[str]:
+        for artifact, row in zip(found, rows, strict=True):
+            yield f"{artifact.short:<24} {row['name'] or '':<24} {row['summary']}"
+        if not rows:
+            yield f"nothing is published in {store.root}"
+
+    return _print(command, rows, lines())
+
+
+def _show(command: Show, store: Store) -> int:
+    artifact = store.find(command.ref)
+    provenance = json.loads((artifact.record / "provenance.json").read_text(encoding="utf-8"))
+    page = {"path": str(artifact.path), "manifest": artifact.manifest.as_json(), "provenance": provenance}
+
+    def lines() -> Iterator[str]:
+        manifest = artifact.manifest
+        yield f"{artifact.reference}\n  {summarize(artifact)}\n  digest  {artifact.digest}\n  path    {artifact.path}"
+        yield f"  made by {manifest.recipe.stage} (version {manifest.recipe.stage_version}), {provenance['started']}"
+        for title, table in (("config", manifest.recipe.config), ("facts", manifest.facts), ("counts", manifest.counts)):
+            yield f"{title}:"
+            yield from (f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in sorted(table.items()))
+        yield "files:"
+        yield from (f"  {entry.sha256[:SHORT]} {entry.size:>12,}  {entry.path}" for entry in manifest.files)
+        yield from (f"next: {line}" for line in next_commands(artifact))
+
+    return _print(command, page, lines())
+
+
+def _lineage(command: Lineage, store: Store) -> int:
+    tree = trace(store.find(command.ref), store)
+    return _print(command, asdict(tree), draw(tree))
+
+
+def _verify(command: Verify, store: Store) -> int:
+    artifacts = [store.find(ref) for ref in command.refs]
+    rows = []
+    worst: IntegrityError | None = None
+    for path in [a.path for a in artifacts] if command.refs else store.folders():
+        started = time.monotonic()
+        try:
+            artifact = store.open(path)
+            size = artifact.verify(rehash=True)
+            rows.append({"reference": artifact.reference, "ok": True, "bytes": size})
+            speed = size / 1e6 / max(1e-9, time.monotonic() - started)
+            say(f"{artifact.short} is intact: {size:,} bytes, {speed:,.0f} MB/s")
+        except IntegrityError as error:
+            rows.append({"reference": f"{path.parent.name}:{path.name}", "ok": False, "error": str(error)})
+            say(f"error: {error}")
+            worst = error
+    bad = sum(not row["ok"] for row in rows)
+    _print(command, rows, iter([f"{len(rows) - bad} intact, {bad} damaged"]))
+    return worst.exit_code if worst else 0
+
+
+def _reproduce(command: Reproduce, store: Store) -> int:
+    from pipeline.artifacts.rebuild import reproduce
+
+    overrides = {} if command.workers is None else {"workers": command.workers}
+    results = []
+    for ref in command.refs:
+        artifact = store.find(ref)
+        artifact.verify(rehash=True)
+        result = reproduce(artifact, store, overrides)
+        results.append(result)
+        if not command.json:
+            print(f"{result.verdict:<16} {artifact.short}  {result.detail}", flush=True)
+    if command.json:
+        print(json.dumps([asdict(result) for result in results], indent=2))
+    return IntegrityError.exit_code if any(result.verdict == "MISMATCH" for result in results) else 0
+
+
+def _repair(command: Repair, store: Store) -> int:
+    from pipeline.artifacts.rebuild import repair
+
+    kind, identity = _place_of(command.ref, store)
+    artifact, moved = repair(kind, identity, store)
+    say(f"{artifact.short} was intact" if moved is None else f"{artifact.short} is whole again; the damaged one is {moved}")
+    page = {"reference": artifact.reference, "digest": artifact.digest, "quarantine": str(moved) if moved else None}
+    return _print(command, page, iter([artifact.reference]))
+
+
+def _place_of(reference: str, store: Store) -> tuple[str, str]:
+    """Find an artifact by its folder alone, because its manifest may be damaged."""
+    kind, _, prefix = store.refs().get(reference, reference).partition(":")
+    found = [path for path in store.folders(kind or None) if prefix and path.name.startswith(prefix)]
+    if len(found) != 1:
+        artifact: Artifact = store.find(reference)  # says which candidates there are
+        return artifact.kind, artifact.id
+    return found[0].parent.name, found[0].name
+
+
+def _tag(command: Tag, store: Store) -> int:
+    artifact = store.find(command.ref)
+    store.tag(command.name, artifact)
+    return _print(command, {"name": command.name, "reference": artifact.reference}, iter([artifact.reference]))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return program("pipeline.artifacts", __doc__, Command, run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,68 @@
+"""Machinery: where an artifact comes from: the tree down to the raw files and their licences."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pipeline.artifacts.artifact import Artifact
+from pipeline.artifacts.identity import JSON, SHORT
+from pipeline.artifacts.store import Store
+from pipeline.artifacts.summary import summarize
+from pipeline.errors import MissingError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """An artifact, its role in the one above, the sources it read itself, and what it was made from."""
+
+    role: str
+    reference: str
+    digest: str
+    summary: str
+    sources: list[JSON] = field(default_factory=list)
+    inputs: list["Node"] = field(default_factory=list)
+
+
+def trace(artifact: Artifact, store: Store, role: str = "") -> Node:
+    """Follow the inputs of `artifact`; one that is gone from the store is shown as missing, by its digest."""
+    recipe = artifact.manifest.recipe
+    inputs = []
+    for name_role, name in sorted(recipe.inputs.items()):
+        try:
+            inputs.append(trace(store.find_input(name.kind, name.id, name.digest), store, name_role))
+        except MissingError:
+            inputs.append(
+                Node(role=name_role, reference=name.reference, digest=name.digest, summary="not in this store")
+            )
+    return Node(
+        role=role, reference=artifact.reference, digest=artifact.digest, summary=summarize(artifact),
+        sources=[_source(source) for source in recipe.config.get("sources", [])], inputs=inputs,
+    )  # fmt: skip
+
+
+def _source(source: JSON) -> JSON:
+    return {name: source[name] for name in ("name", "location", "sha256", "license", "attribution")}
+
+
+def draw(node: Node, indent: str = "") -> Iterator[str]:
+    """Yield the lines of the tree; a branch that was already drawn is only named."""
+    yield from _draw(node, "", "", set())
+
+
+def _draw(node: Node, first: str, rest: str, seen: set[str]) -> Iterator[str]:
+    kind, _, identity = node.reference.partition(":")
+    label = f"{node.role}: " if node.role else ""
+    again = node.reference in seen
+    yield f"{first}{label}{kind}:{identity[:SHORT]}  {'(above)' if again else node.summary}"
+    if again:
+        return
+    seen.add(node.reference)
+    leaves: list[Node | JSON] = [*node.sources, *node.inputs]
+    for i, leaf in enumerate(leaves):
+        last = i + 1 == len(leaves)
+        branch, trunk = rest + ("└── " if last else "├── "), rest + ("    " if last else "│   ")
+        if isinstance(leaf, Node):
+            yield from _draw(leaf, branch, trunk, seen)
+        else:
+            yield f"{branch}{leaf['name']}: {leaf['location']}  sha256 {leaf['sha256'][:SHORT]}  [{leaf['license']}]"
+            if leaf["attribution"]:
+                yield f"{trunk}{leaf['attribution']}"
