@@ -79,3 +79,10 @@ def score_labels(
 def parts_of(samples: Indices, size: int) -> list[Indices]:
     """Cut samples into batches."""
     return [samples[start : start + size] for start in range(0, len(samples), size)]
+
+
+def prompt_of(data: ExampleData, row: int) -> tuple[list[int], list[int]]:
+    """Split a conversation into what comes before the assistant's first word, and what the assistant says."""
+    ids, mask = data.column("input_ids")[row], data.column("loss_mask")[row]
+    first = mask.index(1)
+    return ids[:first], [i for i, m in zip(ids[first:], mask[first:], strict=True) if m]

@@ -27,13 +27,14 @@ class Trained:
     tokenizer: Artifact
 
 
-def check_tokenizer(tokenizer: Artifact, made_with: Artifact) -> Artifact:
-    """Return `tokenizer`, if it is the one whose ids `made_with` holds; ids of two tokenizers never mix.
+def check_tokenizer(tokenizer: Artifact, *made_with: Artifact) -> Artifact:
+    """Return `tokenizer`, if it is the one whose ids the others hold; ids of two tokenizers never mix.
 
     Raises ConfigError naming both.
     """
-    if made_with.facts["tokenizer_digest"] != tokenizer.digest:
-        raise ConfigError(f"{made_with.short} was made with another tokenizer than {tokenizer.short}.")
+    for artifact in made_with:
+        if artifact.facts["tokenizer_digest"] != tokenizer.digest:
+            raise ConfigError(f"{artifact.short} was made with another tokenizer than {tokenizer.short}.")
     return tokenizer
 
 
