@@ -1,7 +1,7 @@
 """Program: talk with an assistant; a reply streams as it is made.
 
-    python -m model.chat REF
-    python -m model.chat REF --message "What is a whale?"
+python -m model.chat REF
+python -m model.chat REF --message "What is a whale?"
 """
 
 import sys
@@ -31,7 +31,9 @@ class ChatCommand:
     """say this, print the replies, and end; without it, messages are read line by line"""
     system: str = ""
     """what the assistant is told before the conversation"""
-    sampling: Annotated[Sampling, arg(name="")] = Sampling(temperature=0.3, max_new_tokens=120)
+    sampling: Annotated[Sampling, arg(name="")] = field(
+        default_factory=lambda: Sampling(temperature=0.3, max_new_tokens=120)
+    )
     store: Path = field(default_factory=default_store)
     """the folder of artifacts; CAIRN_STORE sets it too"""
     debug: bool = False

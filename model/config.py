@@ -45,9 +45,7 @@ class Architecture:
     def __post_init__(self) -> None:
         _require_integers(self, "context_length n_layer n_head n_kv_head n_embd mlp_hidden")
         for name, choices in _CHOICES.items():
-            _require(
-                getattr(self, name) in choices, f"model.{name} must be one of {choices}", getattr(self, name)
-            )
+            _require(getattr(self, name) in choices, f"model.{name} must be one of {choices}", getattr(self, name))
         _require_multiple("n_embd", self.n_embd, "n_head", self.n_head)
         _require_multiple("n_head", self.n_head, "n_kv_head", self.kv_heads)
         if self.position == "rope" and self.head_size % 2:

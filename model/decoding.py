@@ -87,9 +87,7 @@ class Decoder:
         self.seen = self.seen[:, -self.model.config.context_length :]
         if self.cache is None or self.cache.length + ids.shape[1] > self.cache.context_length:
             ids = ids if self.cache is None else self.seen[:, -max(1, self.cache.context_length // 2) :]
-            self.cache = KeyValueCache(
-                self.model.config, batch_size=len(ids), device=self.device, dtype=self.dtype
-            )
+            self.cache = KeyValueCache(self.model.config, batch_size=len(ids), device=self.device, dtype=self.dtype)
         with evaluating(self.model):
             return self.model.unembed(self.model.backbone(ids, self.cache)[:, -1])
 

@@ -1,6 +1,6 @@
 """Program: continue a prompt with a model, token by token.
 
-    python -m model.generate REF "Once upon a time" --temperature 0.8 --top-k 50
+python -m model.generate REF "Once upon a time" --temperature 0.8 --top-k 50
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ class GenerateCommand:
     """the model: kind:id, a given name, or a path"""
     prompt: Positional[str] = ""
     """text to go on from; nothing: a new document"""
-    sampling: Annotated[Sampling, arg(name="")] = Sampling()
+    sampling: Annotated[Sampling, arg(name="")] = field(default_factory=Sampling)
     stop: tuple[str, ...] = ()
     """texts that end the output where they first appear"""
     store: Path = field(default_factory=default_store)
@@ -39,7 +39,7 @@ def run(command: GenerateCommand) -> int:
 
     opened = open_language_model(command.store, command.model)
     if opened.task != "pretrained":
-        say(f"{opened.artifact.short} is an {opened.task}, tuned for replies: python -m model.chat {opened.artifact.short}")
+        say(f"{opened.artifact.short} is an assistant, tuned for replies: python -m model.chat {opened.artifact.short}")
     encoder = opened.encoder
     prompt = encoder.encode(command.prompt) or [encoder.end_of_text]
     ids = generate(opened.module, prompt, command.sampling, stop_ids=encoder.stop_ids, banned_ids=encoder.role_ids)

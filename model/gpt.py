@@ -34,9 +34,7 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.norm = build_norm(config)
 
-    def forward(
-        self, input_ids: Int[Tensor, "B T"], cache: KeyValueCache | None = None
-    ) -> Float[Tensor, "B T C"]:
+    def forward(self, input_ids: Int[Tensor, "B T"], cache: KeyValueCache | None = None) -> Float[Tensor, "B T C"]:
         """Return the normalised last hidden states; with a cache the ids follow those it holds."""
         span = self._span(input_ids.shape[1], cache)
         x, rotation = self._embed(input_ids, span)
@@ -48,9 +46,7 @@ class GPT(nn.Module):
         hidden: Tensor = self.norm(x)
         return hidden
 
-    def _embed(
-        self, input_ids: Int[Tensor, "B T"], span: slice
-    ) -> tuple[Float[Tensor, "B T C"], Rotation | None]:
+    def _embed(self, input_ids: Int[Tensor, "B T"], span: slice) -> tuple[Float[Tensor, "B T C"], Rotation | None]:
         x: Tensor = self.embedding(input_ids)
         if self.config.position == "learned":
             return x + self.position.weight[span], None

@@ -33,18 +33,14 @@ class _RMSNormOnCPU(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Float[Tensor, "*B C"], weight: Float[Tensor, " C"], eps: float
-    ) -> Float[Tensor, "*B C"]:
+    def forward(ctx: Any, x: Float[Tensor, "*B C"], weight: Float[Tensor, " C"], eps: float) -> Float[Tensor, "*B C"]:
         r = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, r, weight)
         y: Tensor = (x * r).mul_(weight)
         return y
 
     @staticmethod
-    def backward(
-        ctx: Any, g: Float[Tensor, "*B C"]
-    ) -> tuple[Float[Tensor, "*B C"], Float[Tensor, " C"], None]:
+    def backward(ctx: Any, g: Float[Tensor, "*B C"]) -> tuple[Float[Tensor, "*B C"], Float[Tensor, " C"], None]:
         x, r, weight = ctx.saved_tensors
         gn = (g * x).mul_(r)
         mean = (gn @ weight).unsqueeze(-1).div_(x.shape[-1])

@@ -46,5 +46,7 @@ def open_language_model(store: Path, reference: str) -> OpenedModel:
     artifact = Store(store.expanduser()).find(reference)
     module, encoder = open_model(artifact)
     if not isinstance(module, CausalLM):
-        raise DataError(f"{artifact.short} is a classifier and cannot write text; `python -m train.evaluate` scores it.")
+        raise DataError(
+            f"{artifact.short} is a classifier and cannot write text; `python -m train.evaluate` scores it."
+        )
     return OpenedModel(artifact, module, encoder)

@@ -56,7 +56,9 @@ class Source:
         for template in [self.text, *(t for pair in self.pairs for t in (pair.prompt, pair.reply))]:
             check_template(template, f"source {self.name}")
         if sum(self.split.values()) >= 1 or any(not 0 < share < 1 for share in self.split.values()):
-            raise ConfigError(f"source {self.name}: the split {self.split} must be fractions that leave some for train.")
+            raise ConfigError(
+                f"source {self.name}: the split {self.split} must be fractions that leave some for train."
+            )
         if unknown := set(self.split) - {"validation", "test"}:
             raise ConfigError(f"source {self.name}: a split is validation or test, not {sorted(unknown)[0]!r}.")
         if (self.documents == "separator") != bool(self.separator):

@@ -155,9 +155,12 @@ def _gather(
         if sizes[i]:
             first.setdefault(digest, i)
     return _Gathered(
-        groups=[group.path for group in groups], digests=digests, sizes=sizes, kept=set(first.values()),
+        groups=[group.path for group in groups],
+        digests=digests,
+        sizes=sizes,
+        kept=set(first.values()),
         read=len(digests),
-    )  # fmt: skip
+    )
 
 
 def _grouped(files: Sequence[tuple[Source, SourceFile]]) -> Iterator[tuple[tuple[Source, SourceFile], ...]]:
@@ -244,7 +247,9 @@ def _write(draft: Draft, sources: tuple[Source, ...], gathered: _Gathered, part_
     for i, row in enumerate(iter_rows(gathered.groups)):
         split = split_by_index.get(i)
         if split is None:
-            rejects.add(row["source"], row["place"], "corpus", "duplicate" if gathered.sizes[i] else "empty", row["text"])
+            rejects.add(
+                row["source"], row["place"], "corpus", "duplicate" if gathered.sizes[i] else "empty", row["text"]
+            )
             continue
         name = gathered.digests[i].hex()[:32]
         writers[split].add({"id": name, "text": row["text"], "source": row["source"]}, gathered.sizes[i])
@@ -303,9 +308,12 @@ def _write_sources(path: Path, files: Sequence[tuple[Source, SourceFile]]) -> No
     with path.open("w", encoding="utf-8") as out:
         for name, source in sources.items():
             page: dict[str, Any] = {
-                "name": name, "sha256": source.sha256, "license": source.license,
-                "attribution": source.attribution, "files": names[name],
-            }  # fmt: skip
+                "name": name,
+                "sha256": source.sha256,
+                "license": source.license,
+                "attribution": source.attribution,
+                "files": names[name],
+            }
             out.write(json.dumps(page, ensure_ascii=False, sort_keys=True) + "\n")
 
 

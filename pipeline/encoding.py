@@ -115,7 +115,9 @@ class TextEncoder:
         text = [bytes(symbols[character] for character in by_id[i]) for i in range(self.text_size)]
         return [*text, *([b""] * len(self.control))]
 
-    def conversation_ids(self, messages: Sequence[Message], *, reply_follows: bool = False) -> tuple[list[int], list[int]]:
+    def conversation_ids(
+        self, messages: Sequence[Message], *, reply_follows: bool = False
+    ) -> tuple[list[int], list[int]]:
         """Return the ids of a conversation and its loss mask, 1 on what the assistant says and on its end.
 
         `reply_follows` ends with the assistant's role, for the network to go on.  Raises DataError for an unknown role.

@@ -1,14 +1,14 @@
 """Machinery: the errors a person can cause or meet, each with its exit code.
 
-    CairnError            70  a bug of ours
-    ├── UsageError         2  unknown flag, bad value on the command line
-    ├── DataError         65  a row, a label, an encoding, an artifact of the wrong kind
-    ├── MissingError      66  a file, a folder or a reference that does not exist
-    ├── UnavailableError  69  network, extra or device that is needed and not there
-    ├── IntegrityError    71  bytes are not what their manifest says
-    ├── StorageError      74  disk full, permission
-    ├── StoppedError      75  stopped on the way; what was done is kept, the same command goes on
-    └── ConfigError       78  a recipe, card or config that does not make sense
+CairnError            70  a bug of ours
+├── UsageError         2  unknown flag, bad value on the command line
+├── DataError         65  a row, a label, an encoding, an artifact of the wrong kind
+├── MissingError      66  a file, a folder or a reference that does not exist
+├── UnavailableError  69  network, extra or device that is needed and not there
+├── IntegrityError    71  bytes are not what their manifest says
+├── StorageError      74  disk full, permission
+├── StoppedError      75  stopped on the way; what was done is kept, the same command goes on
+└── ConfigError       78  a recipe, card or config that does not make sense
 """
 
 import errno

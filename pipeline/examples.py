@@ -102,7 +102,9 @@ def resolve(config: ExamplesConfig, store: Store) -> ExamplesConfig:
     if config.source is not None:
         own = source_of_path(Path(config.source), store)
         pair = Pair(prompt=config.prompt, reply=config.reply)
-        sources = (replace(own, text=config.text, label=config.label, pairs=(pair,), documents="rows"),)
+        sources: tuple[Source, ...] = (
+            replace(own, text=config.text, label=config.label, pairs=(pair,), documents="rows"),
+        )
     else:
         sources = tuple(map(load_card, config.cards))
     if not sources:
@@ -110,9 +112,15 @@ def resolve(config: ExamplesConfig, store: Store) -> ExamplesConfig:
     default = {"validation": config.validation_fraction}
     plain = ExamplesConfig()
     return replace(
-        config, cards=(), source=None, text=plain.text, label=plain.label, prompt=plain.prompt, reply=plain.reply,
+        config,
+        cards=(),
+        source=None,
+        text=plain.text,
+        label=plain.label,
+        prompt=plain.prompt,
+        reply=plain.reply,
         sources=tuple(replace(source, split=source.split or default) for source in sources),
-    )  # fmt: skip
+    )
 
 
 def run(job: Job[ExamplesConfig, ExamplesExecution]) -> Artifact:
@@ -130,7 +138,9 @@ def run(job: Job[ExamplesConfig, ExamplesExecution]) -> Artifact:
             _Part(rows=tuple(rows[i : i + _PART_EXAMPLES]), tokenizer=tokenizer.payload, task=config.task)
             for i in range(0, len(rows), _PART_EXAMPLES)
         ]
-        encoded = [ids for part in map_parts(_encode, tasks, workers=job.execution.workers, label="encoding") for ids in part]
+        encoded = [
+            ids for part in map_parts(_encode, tasks, workers=job.execution.workers, label="encoding") for ids in part
+        ]
         encoder = TextEncoder.of(tokenizer)
         _write(draft, config, rows, splits, encoded, labels, rejects, encoder.vocab_size)
         rejected = rejects.close()
@@ -184,7 +194,7 @@ def _candidates(task: ExampleTask, source: Source, store: Store, scratch: Path) 
 
 
 def checked_rows(source: Source, file: SourceFile, scratch: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (place, row): each row is checked strictly, then read by `datasets` where it has a reader for the format."""
+    """Yield (place, row), checked strictly, and read by `datasets` where it has a reader for the format."""
     from pipeline.readers import rows_of
 
     strict = list(rows_of(source, file))
@@ -207,10 +217,14 @@ def _datasets_rows(
     if file.format in ("csv", "tsv"):
         columns = list(strict[0][1]) if strict else list(source.columns)
         options = {
-            "features": Features({name: Value("string") for name in columns}), "keep_default_na": False,
-            "delimiter": "\t" if file.format == "tsv" else ",", "quoting": 3 if file.format == "tsv" else 0,
-            "names": columns, "header": None if source.columns else 0, "encoding": "utf-8-sig",
-        }  # fmt: skip
+            "features": Features({name: Value("string") for name in columns}),
+            "keep_default_na": False,
+            "delimiter": "\t" if file.format == "tsv" else ",",
+            "quoting": 3 if file.format == "tsv" else 0,
+            "names": columns,
+            "header": None if source.columns else 0,
+            "encoding": "utf-8-sig",
+        }
     builder = {"tsv": "csv", "jsonl": "json"}.get(file.format, file.format)
     found = load_dataset(builder, data_files=str(path), split="train", cache_dir=str(scratch / "datasets"), **options)
     if len(found) == len(strict) and not source.without:
@@ -223,7 +237,9 @@ def _labelled(source: Source, place: str, row: dict[str, Any]) -> Iterator[_Row 
     text = _render(source.text, row, place, source)
     label = row.get(source.label)
     if label is None and source.label not in row:
-        raise DataError(f"source {source.name}, {place}: there is no field {source.label!r} for the label; it has {', '.join(row)}.")
+        raise DataError(
+            f"source {source.name}, {place}: there is no field {source.label!r} for the label; it has {', '.join(row)}."
+        )
     if text is None or not text.strip():
         yield _Rejected(source.name, place, "no text", "")
     elif label is None or not str(label).strip():
@@ -306,9 +322,15 @@ def _encode(part: _Part) -> list[tuple[list[int], list[int]]]:
 
 
 def _write(
-    draft: Draft, config: ExamplesConfig, rows: Sequence[_Row], splits: Sequence[str],
-    encoded: Sequence[tuple[list[int], list[int]]], labels: list[str], rejects: RejectWriter, vocab_size: int,
-) -> None:  # fmt: skip
+    draft: Draft,
+    config: ExamplesConfig,
+    rows: Sequence[_Row],
+    splits: Sequence[str],
+    encoded: Sequence[tuple[list[int], list[int]]],
+    labels: list[str],
+    rejects: RejectWriter,
+    vocab_size: int,
+) -> None:
     import pyarrow as pa
 
     from pipeline.arrow import PartWriter
@@ -333,7 +355,9 @@ def _write(
     for split, writer in writers.items():
         writer.close()
         if split in set(splits) and not counts[split]:
-            raise DataError(f"every example of the {split} split is longer than {config.max_tokens} tokens; raise max_tokens.")
+            raise DataError(
+                f"every example of the {split} split is longer than {config.max_tokens} tokens; raise max_tokens."
+            )
     draft.fact(examples=dict(counts), longest=longest)
     draft.count(truncated=truncated)
 

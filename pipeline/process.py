@@ -19,9 +19,19 @@ from pipeline.errors import CairnError, StoppedError, from_os_error
 T = TypeVar("T")
 
 _RECORDED_ENVIRONMENT = (
-    "CAIRN_STORE", "CUDA_VISIBLE_DEVICES", "LANG", "LC_ALL", "OMP_NUM_THREADS", "PYTHONHASHSEED", "RANK",
-    "RAYON_NUM_THREADS", "TMPDIR", "TOKENIZERS_PARALLELISM", "TZ", "WORLD_SIZE",
-)  # fmt: skip
+    "CAIRN_STORE",
+    "CUDA_VISIBLE_DEVICES",
+    "LANG",
+    "LC_ALL",
+    "OMP_NUM_THREADS",
+    "PYTHONHASHSEED",
+    "RANK",
+    "RAYON_NUM_THREADS",
+    "TMPDIR",
+    "TOKENIZERS_PARALLELISM",
+    "TZ",
+    "WORLD_SIZE",
+)
 _RECORDED_PACKAGES = ("accelerate", "datasets", "numpy", "pyarrow", "safetensors", "tokenizers", "torch")
 
 DIE_WITH_PARENT = "CAIRN_DIE_WITH_PARENT"

@@ -6,7 +6,7 @@ import json
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.cards import Source
 from pipeline.errors import CairnError, ConfigError, DataError
@@ -26,7 +26,12 @@ class Document:
 
 # --- text ----------------------------------------------------------------------------------------------------
 
-_OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "gzip data", b"PK\x03\x04": "a zip archive"}
+_OTHER_ENCODINGS = {
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+    b"\x1f\x8b": "gzip data",
+    b"PK\x03\x04": "a zip archive",
+}
 
 
 def decode(data: bytes, where: str, *, offset: int = 0) -> str:
@@ -41,8 +46,8 @@ def decode(data: bytes, where: str, *, offset: int = 0) -> str:
         at = offset + error.start + (3 if offset == 0 and data.startswith(b"\xef\xbb\xbf") else 0)
         what = f" It looks like {kind}." if kind else ""
         raise DataError(
-            f"{where}: byte {at} (0x{error.object[error.start]:02x}) is not UTF-8.{what} Convert the file to UTF-8 text, "
-            "or take it out of the source."
+            f"{where}: byte {at} (0x{error.object[error.start]:02x}) is not UTF-8.{what} "
+            "Convert the file to UTF-8 text, or take it out of the source."
         ) from error
 
 
@@ -52,7 +57,7 @@ def normalize(text: str) -> str:
 
 
 def blocks_of(text: str, block_bytes: int) -> Iterator[str]:
-    """Cut text at blank lines into blocks of about `block_bytes` bytes; where there are none, at line ends or spaces."""
+    """Cut text at blank lines into blocks of about `block_bytes` bytes; if there are none, at line ends or spaces."""
     block: list[str] = []
     size = 0
     for piece in _pieces(text, "\n\n", block_bytes):
@@ -87,7 +92,9 @@ def rows_of(source: Source, file: SourceFile) -> Iterator[tuple[str, Row]]:
     """
     reader = _ROW_READERS.get(file.format)
     if reader is None:
-        raise ConfigError(f"source {source.name}: {file.name} is {file.format or 'of no known format'}, which has no rows.")
+        raise ConfigError(
+            f"source {source.name}: {file.name} is {file.format or 'of no known format'}, which has no rows."
+        )
     for place, row in reader(source, file):
         if not any(str(row.get(name)) in values for name, values in source.without.items()):
             yield place, row
@@ -143,8 +150,10 @@ def _json(source: Source, file: SourceFile) -> Iterator[tuple[str, Row]]:
 def _csv(source: Source, file: SourceFile) -> Iterator[tuple[str, Row]]:
     text = decode(file.read_bytes(), file.name)
     tabs = file.format == "tsv"
-    quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", quoting=quoting, strict=not tabs)
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", quoting=quoting, strict=not tabs
+    )
     csv.field_size_limit(2**31 - 1)
     columns = list(source.columns)
     try:
@@ -179,7 +188,7 @@ def _parquet(source: Source, file: SourceFile) -> Iterator[tuple[str, Row]]:
 
 
 def _yaml_conversations(source: Source, file: SourceFile) -> Iterator[tuple[str, Row]]:
-    """Yield the first two utterances of each conversation; what follows are other answers in one file, turns in another."""
+    """Yield the first two utterances of each conversation; later ones are other answers or turns, as files differ."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -225,7 +234,9 @@ def _whole_documents(source: Source, file: SourceFile) -> Iterator[Document]:
         return
     text = decode(file.read_bytes(), file.name)
     if source.documents == "rows":
-        raise ConfigError(f"source {source.name}: {file.name} is plain text and has no rows; use file, blocks or separator.")
+        raise ConfigError(
+            f"source {source.name}: {file.name} is plain text and has no rows; use file, blocks or separator."
+        )
     if source.documents == "separator":
         for number, part in enumerate(text.split(source.separator), 1):
             yield Document(part, f"{file.name}#{number}")

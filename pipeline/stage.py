@@ -20,14 +20,14 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.files import write_json
-from pipeline.artifacts.identity import JSON, as_json, shorten
+from pipeline.artifacts.identity import as_json, shorten
 from pipeline.artifacts.lease import Lease
 from pipeline.artifacts.manifest import DeterminismClass, License, Recipe
 from pipeline.artifacts.store import Draft, Request, Store, union_of_licenses
 from pipeline.artifacts.summary import differences, next_commands, summarize
 from pipeline.errors import CairnError, ConfigError, DataError, MissingError
-from pipeline.program import default_store
 from pipeline.process import guarded, is_main_process, prepare_process, provenance, say, version_of
+from pipeline.program import default_store
 from pipeline.recipe import RecipeFile, Step, load_recipe
 from pipeline.settings import build, check_keys, field_names
 
@@ -155,6 +155,20 @@ def _main(stage: Stage[Any, Any], arguments: list[str]) -> int:
     return 0
 
 
+def check(stage_module: str, arguments: list[str]) -> Plan:
+    """Check a stage's settings before its inputs are there; return that it is pending."""
+    stage = stage_of(stage_module)
+    command = _parse(stage, arguments)
+    sources = list((command.step.inputs if command.step else {}).values())
+    return Plan(
+        step=command.step.name if command.step else None,
+        stage=stage.module,
+        kind=stage.kind,
+        state="pending",
+        why=sources,
+    )
+
+
 def ask(stage_module: str, arguments: list[str]) -> Plan:
     """Ask a stage, by the name of its module, what it would do with this command line."""
     stage = stage_of(stage_module)
@@ -202,24 +216,30 @@ def _parse(stage: Stage[C, X], arguments: list[str]) -> _Command[C, X]:
 def _command_fields(stage: Stage[C, X], config: C, execution: X) -> list[Any]:
     from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-    def switch(help_: str) -> Any:
-        return Annotated[bool, FlagCreatePairsOff, arg(help=help_)]
+    annotated: Any = Annotated
 
-    roles: list[Any] = []
-    for name, role in stage.roles.items():
-        hint: Any = Annotated[str | None, arg(help=f"{role.help} ({' or '.join(role.kinds)}: reference, name or path)", metavar="REF")]
-        roles.append((name, Positional[hint] if name == stage.positional else hint, field(default=None)))
+    def option(name: str, hint: Any, default: Any, *markers: Any, **about: Any) -> Any:
+        return name, annotated[(hint, *markers, arg(**about))], field(default=default)
+
+    def switch(name: str, help_: str) -> Any:
+        return option(name, bool, False, FlagCreatePairsOff, help=help_)
+
+    def reference(name: str, role: Role) -> Any:
+        about = f"{role.help} ({' or '.join(role.kinds)}: reference, name or path)"
+        markers = [Positional] if name == stage.positional else []
+        return option(name, str | None, None, *markers, help=about, metavar="REF")
+
     return [
-        *roles,
-        ("recipe", Annotated[str | None, arg(help="take settings and inputs from a recipe (name or .toml)")], field(default=None)),
-        ("step", Annotated[str | None, arg(help="which step of the recipe, if several run this stage")], field(default=None)),
-        ("config", Annotated[stage.config, arg(name="")], field(default=config)),
-        ("execution", Annotated[stage.execution, arg(name="")], field(default=execution)),
-        ("store", Annotated[Path, arg(help="the folder of artifacts; CAIRN_STORE sets it too")], field(default=default_store())),
-        ("plan", switch("say what would be done, and do nothing"), field(default=False)),
-        ("json", switch("print the result as JSON"), field(default=False)),
-        ("debug", switch("show a traceback when something fails"), field(default=False)),
-    ]  # fmt: skip
+        *(reference(name, role) for name, role in stage.roles.items()),
+        option("recipe", str | None, None, help="take settings and inputs from a recipe (name or .toml)"),
+        option("step", str | None, None, help="which step of the recipe, if several run this stage"),
+        option("config", stage.config, config, name=""),
+        option("execution", stage.execution, execution, name=""),
+        option("store", Path, default_store(), help="the folder of artifacts; CAIRN_STORE sets it too"),
+        switch("plan", "say what would be done, and do nothing"),
+        switch("json", "print the result as JSON"),
+        switch("debug", "show a traceback when something fails"),
+    ]
 
 
 def _recipe_of(stage: Stage[C, X], arguments: list[str]) -> tuple[RecipeFile | None, Step | None]:
@@ -248,7 +268,9 @@ def _settings(stage: Stage[C, X], recipe: RecipeFile | None, step: Step | None) 
     wanted, how = field_names(stage.config), field_names(stage.execution)
     check_keys(step.settings, wanted + how, where)
     if unknown := set(step.inputs) - set(stage.roles):
-        raise ConfigError(f"{where} has no input {sorted(unknown)[0]!r}; {stage.module} takes {', '.join(stage.roles)}.")
+        raise ConfigError(
+            f"{where} has no input {sorted(unknown)[0]!r}; {stage.module} takes {', '.join(stage.roles)}."
+        )
     return (
         build(stage.config, {key: value for key, value in step.settings.items() if key in wanted}, where),
         build(stage.execution, {key: value for key, value in step.settings.items() if key in how}, where),
@@ -283,7 +305,9 @@ def _open_input(stage: Stage[C, X], role: str, reference: str, store: Store) -> 
     artifact = store.find(reference)
     kinds = stage.roles[role].kinds
     if artifact.kind not in kinds:
-        raise DataError(f"{stage.module} wants {' or '.join(kinds)} for --{role}, and {reference} is a {artifact.kind}.")
+        raise DataError(
+            f"{stage.module} wants {' or '.join(kinds)} for --{role}, and {reference} is a {artifact.kind}."
+        )
     artifact.verify()
     return artifact
 
@@ -302,7 +326,8 @@ def _how_to_get(stage: Stage[C, X], role: str, command: _Command[C, X]) -> str:
     if command.recipe is None or command.step is None or role not in command.step.inputs:
         return f"{what} Name it as kind:id, or give --recipe and it is found."
     source = command.recipe.steps[command.step.inputs[role]]
-    return f"{what} It is not there yet. Run `python -m {source.module} --recipe {command.recipe.name} --step {source.name}`."
+    build_it = f"python -m {source.module} --recipe {command.recipe.name} --step {source.name}"
+    return f"{what} It is not there yet. Run `{build_it}`."
 
 
 # --- planning ------------------------------------------------------------------------------------------------
@@ -329,7 +354,7 @@ def _plan(stage: Stage[C, X], command: _Command[C, X]) -> Plan:
     inputs = _find_inputs(stage, command, must_exist=False)
     if missing := missing_roles(stage, inputs):
         sources = command.step.inputs if command.step else {}
-        return Plan(**common, state="pending", why=[f"pending on {sources.get(role, role)}" for role in missing])
+        return Plan(**common, state="pending", why=[sources.get(role, role) for role in missing])
     request = _request(stage, stage.resolve(command.config, command.store), inputs)
     artifact = command.store.get(request.kind, request.id)
     if artifact is not None:
@@ -381,9 +406,14 @@ def execute(
 ) -> Artifact | None:
     """Run a stage and return what it published; only the main process of a launch gets it."""
     job = Job(
-        stage=stage, store=store, config=config, execution=execution, inputs=inputs, request=request,
+        stage=stage,
+        store=store,
+        config=config,
+        execution=execution,
+        inputs=inputs,
+        request=request,
         started=time.time(),
-    )  # fmt: skip
+    )
     if not stage.launchable:
         return stage.run(job)
     if not is_main_process():

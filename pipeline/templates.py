@@ -8,7 +8,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.settings import nearest
 
 _FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_ ]*)((?:\|[a-z0-9_]+)*)\}")
-# A sentence ends at . ! or ? before white space and a capital or a digit; an initial or an abbreviation does not end one.
+# A sentence ends at . ! or ? before a space and a capital or a digit; an initial or an abbreviation ends none.
 _SENTENCE_END = re.compile(r"[.!?][\"”)]?(?= [“\"(]?[A-Z0-9])")
 _NO_END = re.compile(
     r"(?:(?:^|[ .(\"“'-])[A-Z]|\b(?:St|Sgt|Dr|Mr|Mrs|Ms|Jr|Sr|Mt|Gen|Col|Lt|No|Op|vs|ca?|e\.g|i\.e|etc|lit|fl|r|b|d|"
@@ -52,7 +52,9 @@ def check_template(template: str, where: str) -> None:
     for match in _FIELD.finditer(template):
         for name in match[2].split("|")[1:]:
             if name not in FILTERS:
-                raise ConfigError(f"{where}: the template {template!r} uses the filter {name!r}.{nearest(name, list(FILTERS))}")
+                raise ConfigError(
+                    f"{where}: the template {template!r} uses the filter {name!r}.{nearest(name, list(FILTERS))}"
+                )
 
 
 def fields_of(template: str) -> list[str]:

@@ -30,20 +30,26 @@ def run(job: Job[FinetuneConfig, TrainingExecution]) -> Artifact | None:
     init_weights(module, config.seed)
     module.backbone.load_state_dict(base.backbone.state_dict())
     started = launch(
-        precision=config.precision, threads=execution.threads, micro_batch_size=execution.micro_batch_size,
-        program=STAGE.module, run_folder=job.run_folder,
-    )  # fmt: skip
+        precision=config.precision,
+        threads=execution.threads,
+        micro_batch_size=execution.micro_batch_size,
+        program=STAGE.module,
+        run_folder=job.run_folder,
+    )
     task = Task(
         samples=len(data),
         batch=data.labelled,
         targets=lambda batch: len(batch["labels"]),
+        unit="rows",
         loss=lambda module, batch: classification_loss(module(batch["input_ids"], batch["lengths"]), batch["labels"]),
         evaluate=lambda module: score_labels(module, held_out, len(labels), started, execution.micro_batch_size),
     )
     schedule = Schedule(
         max_steps=steps_of(config.max_steps, config.epochs, len(data), config.global_batch_size),
-        global_batch_size=config.global_batch_size, eval_steps=config.eval_steps, seed=config.seed,
-    )  # fmt: skip
+        global_batch_size=config.global_batch_size,
+        eval_steps=config.eval_steps,
+        seed=config.seed,
+    )
     trained = Trained(task="classifier", tokenizer=job.inputs["tokenizer"])
     return train_and_publish(job, started, module, task, schedule, config.optimizer, trained)
 

@@ -95,9 +95,11 @@ def run(job: Job[EvaluateConfig, EvaluateExecution]) -> Artifact:
         raise ConfigError(f"{data.short} was made with another tokenizer than {model.short}.")
     module, encoder = open_model(model)
     started = launch(
-        precision=config.precision, threads=execution.threads, micro_batch_size=execution.micro_batch_size,
+        precision=config.precision,
+        threads=execution.threads,
+        micro_batch_size=execution.micro_batch_size,
         program=STAGE.module,
-    )  # fmt: skip
+    )
     if started.world_size > 1:
         raise ConfigError("evaluation runs in one process: python -m train.evaluate REF.")
     split = choose_split(config.split, data)
@@ -146,7 +148,9 @@ def _score_classifier(
     from train.scoring import predict_labels
 
     if data.facts.get("labels") != list(module.labels):
-        raise DataError(f"{data.short} has the labels {data.facts.get('labels')}, the classifier {list(module.labels)}.")
+        raise DataError(
+            f"{data.short} has the labels {data.facts.get('labels')}, the classifier {list(module.labels)}."
+        )
     rows = ExampleData(data, split, module.config.context_length)
     found, right = predict_labels(module, rows, launch, batch_size), rows.column("label")
     names = module.labels
@@ -161,9 +165,14 @@ def _score_classifier(
 
 
 def _score_assistant(
-    module: "CausalLM", encoder: "TextEncoder", data: Artifact, split: str, launch: "Launch", config: EvaluateConfig,
+    module: "CausalLM",
+    encoder: "TextEncoder",
+    data: Artifact,
+    split: str,
+    launch: "Launch",
+    config: EvaluateConfig,
     batch_size: int,
-) -> Result:  # fmt: skip
+) -> Result:
     from model.decoding import generate
     from train.data import ExampleData
     from train.scoring import TokenBytes, prompt_of, score_conversations
@@ -176,7 +185,11 @@ def _score_assistant(
         prompt, reference = prompt_of(rows, row)
         reply = generate(module, prompt, sampling, stop_ids=encoder.stop_ids, banned_ids=encoder.role_ids)
         predictions.append(
-            {"prompt": encoder.decode(prompt), "reply": encoder.decode(list(reply)), "reference": encoder.decode(reference)}
+            {
+                "prompt": encoder.decode(prompt),
+                "reply": encoder.decode(list(reply)),
+                "reference": encoder.decode(reference),
+            }
         )
     return Result(scores, predictions, {})
 
@@ -201,15 +214,19 @@ STAGE = Stage(
     execution=EvaluateExecution,
     roles={
         "model": Role(kinds=("model",), help="the model to score"),
-        "shards": Role(kinds=("shards",), help="a token stream to score on; by default what it was trained on", optional=True),
-        "examples": Role(kinds=("examples",), help="examples to score on; by default what it was trained on", optional=True),
+        "shards": Role(
+            kinds=("shards",), help="a token stream to score on; by default what it was trained on", optional=True
+        ),
+        "examples": Role(
+            kinds=("examples",), help="examples to score on; by default what it was trained on", optional=True
+        ),
     },
     determinism="domain",
     toolchain=(),
     run=run,
     imply=imply_data,
     positional="model",
-)  # fmt: skip
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -31,9 +31,12 @@ def run(job: Job[FinetuneConfig, TrainingExecution]) -> Artifact | None:
     data, held_out = (ExampleData(examples, split, module.config.context_length) for split in ("train", "validation"))
     token_bytes = TokenBytes.of(encoder.token_bytes)
     started = launch(
-        precision=config.precision, threads=execution.threads, micro_batch_size=execution.micro_batch_size,
-        program=STAGE.module, run_folder=job.run_folder,
-    )  # fmt: skip
+        precision=config.precision,
+        threads=execution.threads,
+        micro_batch_size=execution.micro_batch_size,
+        program=STAGE.module,
+        run_folder=job.run_folder,
+    )
     prompt, _ = prompt_of(held_out, 0)
 
     def sample(module: "CausalLM") -> str:
@@ -51,8 +54,10 @@ def run(job: Job[FinetuneConfig, TrainingExecution]) -> Artifact | None:
     )
     schedule = Schedule(
         max_steps=steps_of(config.max_steps, config.epochs, len(data), config.global_batch_size),
-        global_batch_size=config.global_batch_size, eval_steps=config.eval_steps, seed=config.seed,
-    )  # fmt: skip
+        global_batch_size=config.global_batch_size,
+        eval_steps=config.eval_steps,
+        seed=config.seed,
+    )
     trained = Trained(task="assistant", tokenizer=job.inputs["tokenizer"])
     return train_and_publish(job, started, module, task, schedule, config.optimizer, trained)
 

@@ -143,4 +143,6 @@ def processor(*, has_gpu: bool) -> str:
 def check_world(global_batch_size: int, world_size: int) -> None:
     """Raise ConfigError when a global batch has fewer samples than there are processes."""
     if global_batch_size < world_size:
-        raise ConfigError(f"a global batch of {global_batch_size} sample(s) cannot be shared by {world_size} processes.")
+        raise ConfigError(
+            f"a global batch of {global_batch_size} sample(s) cannot be shared by {world_size} processes."
+        )

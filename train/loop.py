@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from model.storage import Model
 from pipeline.artifacts.lease import Lease
 from pipeline.errors import ConfigError, StoppedError
 from pipeline.process import say
@@ -36,14 +37,16 @@ class Task:
     """in an epoch"""
     batch: Callable[[Indices], Batch]
     """samples become tensors, `labels` among them"""
-    loss: Callable[[nn.Module, Batch], Tensor]
+    loss: Callable[[Any, Batch], Tensor]
     """summed over the targets of a batch"""
     targets: Callable[[Batch], int]
     """how many targets a batch has"""
-    evaluate: Callable[[nn.Module], dict[str, float]]
+    evaluate: Callable[[Any], dict[str, float]]
     """the scores on held-out data"""
-    sample: Callable[[nn.Module], str | None] = lambda module: None
+    sample: Callable[[Any], str | None] = lambda module: None
     """something to read"""
+    unit: str = "tok"
+    """what a target is, in the log"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ class Loop:
     schedule: Schedule
     optimizer_config: OptimizerConfig
     execution: TrainingExecution
-    module: nn.Module
+    module: Model
     record: Record
     checkpoints: Checkpoints
     lease: Lease | None
@@ -74,7 +77,8 @@ class Loop:
     def run(self) -> dict[str, float]:
         """Train to the last step and return the final scores.
 
-        Raises StoppedError after saving a checkpoint when a signal asks to stop, ConfigError when the loss is not finite.
+        Raises StoppedError, with a checkpoint saved, when a signal asks to stop, and ConfigError when the loss is
+        not finite.
         """
         check_world(self.schedule.global_batch_size, self.launch.world_size)
         self.module.to(self.launch.accelerator.device)
@@ -127,16 +131,22 @@ class Loop:
             mean = self._sum(loss.item()) / targets
             self._check_finite(mean, float(grad_norm))
             self.record.training(
-                self.state.step, self.state.tokens, loss=mean, learning_rate=config.learning_rate * factor,
+                self.state.step,
+                self.state.tokens,
+                loss=mean,
+                learning_rate=config.learning_rate * factor,
                 grad_norm=float(grad_norm),
-            )  # fmt: skip
+            )
 
     def _advanced(self, targets: int) -> TrainerState:
         old = self.state
         return TrainerState(
-            step=old.step + 1, samples=old.samples + self.schedule.global_batch_size, tokens=old.tokens + targets,
-            seconds=time.monotonic() - self._begun, domains=old.domains,
-        )  # fmt: skip
+            step=old.step + 1,
+            samples=old.samples + self.schedule.global_batch_size,
+            tokens=old.tokens + targets,
+            seconds=time.monotonic() - self._begun,
+            domains=old.domains,
+        )
 
     def _batch(self, samples: Indices) -> Batch:
         device = self.launch.accelerator.device

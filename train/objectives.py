@@ -6,20 +6,27 @@ B batch, T time, V vocabulary, L labels.
 import math
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 IGNORE_INDEX = -100
 
+CHUNK_ROWS = 256
+"""positions whose log-softmax is in memory at once: the intermediate results then stay in the cache"""
+
 
 def next_token_loss(logits: Float[Tensor, "B T V"], labels: Int[Tensor, "B T"]) -> Float[Tensor, ""]:
     """Return the summed cross-entropy in nats; labels are already shifted, IGNORE_INDEX has none."""
-    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
+    rows, targets = logits.flatten(0, 1), labels.flatten()
+    total = rows.new_zeros(())
+    for start in range(0, len(rows), CHUNK_ROWS):
+        part = slice(start, start + CHUNK_ROWS)
+        total = total + F.cross_entropy(rows[part], targets[part], ignore_index=IGNORE_INDEX, reduction="sum")
+    return total
 
 
-def classification_loss(logits: Float[Tensor, "B L"], labels: Int[Tensor, "B"]) -> Float[Tensor, ""]:
+def classification_loss(logits: Float[Tensor, "B L"], labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
     """Return the summed cross-entropy in nats."""
     return F.cross_entropy(logits, labels, reduction="sum")
 

@@ -76,7 +76,7 @@ class Optimizers:
         import torch
 
         self.config = config
-        self.names = {parameter: name for name, parameter in module.named_parameters()}
+        self.names: dict[torch.Tensor, str] = {p: name for name, p in module.named_parameters()}
         matrices, decayed, rest = _groups(module, muon=config.name == "muon")
         groups = [
             {"params": decayed, "weight_decay": config.weight_decay},
@@ -84,8 +84,10 @@ class Optimizers:
         ]
         adamw = torch.optim.AdamW(
             [group for group in groups if group["params"]],
-            lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True,
-        )  # fmt: skip
+            lr=config.learning_rate,
+            betas=(config.beta1, config.beta2),
+            fused=True,
+        )
         self._peaks: list[tuple[torch.optim.Optimizer, float]] = [(adamw, config.learning_rate)]
         if matrices:
             muon = torch.optim.Muon(
@@ -103,7 +105,7 @@ class Optimizers:
 
     def state(self) -> "dict[str, torch.Tensor]":
         """Return every state tensor by `parameter name.state name`."""
-        return {f"{self.names[p]}.{key}": value for _, p, key, value in self._entries()}
+        return {f"{self.names[p]}.{key}": value for p, key, value in self._entries()}
 
     def load(self, tensors: "dict[str, torch.Tensor]") -> None:
         """Put back what `state` returned, bit for bit."""
@@ -115,18 +117,16 @@ class Optimizers:
                     # The fused AdamW keeps its step count beside the weights too.
                     optimizer.state[parameter] = {k: v.to(parameter.device, copy=True) for k, v in found.items()}
 
-    def _entries(self) -> "Iterator[tuple[torch.optim.Optimizer, nn.Parameter, str, torch.Tensor]]":
+    def _entries(self) -> "Iterator[tuple[torch.Tensor, str, torch.Tensor]]":
         import torch
 
         for optimizer, _ in self._peaks:
             for parameter, state in optimizer.state.items():
                 for key, value in state.items():
-                    yield optimizer, parameter, key, torch.as_tensor(value)
+                    yield parameter, key, torch.as_tensor(value)
 
 
-def _groups(
-    module: "nn.Module", *, muon: bool
-) -> "tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]":
+def _groups(module: "nn.Module", *, muon: bool) -> "tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]":
     """Sort parameters: matrices of the blocks (for Muon), other matrices that decay, and the rest that does not."""
     from torch import nn
 

@@ -78,9 +78,12 @@ def run(job: Job[PretrainConfig, TrainingExecution]) -> Artifact | None:
     held_out = HeldOutStream(shards, "validation", length)
     token_bytes = TokenBytes.of(encoder.token_bytes)
     started = launch(
-        precision=config.precision, threads=execution.threads, micro_batch_size=execution.micro_batch_size,
-        program=STAGE.module, run_folder=job.run_folder,
-    )  # fmt: skip
+        precision=config.precision,
+        threads=execution.threads,
+        micro_batch_size=execution.micro_batch_size,
+        program=STAGE.module,
+        run_folder=job.run_folder,
+    )
     prompt = encoder.encode(config.sample_prompt) or [encoder.end_of_text]
     batch_size = config.global_batch_tokens // length
 
@@ -98,8 +101,10 @@ def run(job: Job[PretrainConfig, TrainingExecution]) -> Artifact | None:
     )
     schedule = Schedule(
         max_steps=steps_of(config.max_steps, config.epochs, len(data), batch_size),
-        global_batch_size=batch_size, eval_steps=config.eval_steps, seed=config.seed,
-    )  # fmt: skip
+        global_batch_size=batch_size,
+        eval_steps=config.eval_steps,
+        seed=config.seed,
+    )
     module = CausalLM(GPTConfig.of(config.model, vocab_size=encoder.vocab_size))
     init_weights(module, config.seed)
     trained = Trained(task="pretrained", tokenizer=job.inputs["tokenizer"])

@@ -20,6 +20,7 @@ class Record:
     folder: Path
     max_steps: int
     active: bool
+    unit: str = "tok"
     _last: tuple[float, int, int] = field(default=(0.0, 0, 0), init=False)
 
     def start(self, step: int, tokens: int) -> None:
@@ -42,7 +43,7 @@ class Record:
             width = len(str(self.max_steps))
             say(
                 f"step {step:{width}d}/{self.max_steps} | loss {loss:.4f} | lr {learning_rate:.2e} | "
-                f"{rate:,.0f} tok/s | {clock(left)} left"
+                f"{rate:,.0f} {self.unit}/s | {clock(left)} left"
             )
 
     def evaluation(self, step: int, scores: dict[str, float], sample: str | None) -> None:

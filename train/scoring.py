@@ -26,7 +26,9 @@ class TokenBytes:
         return cls(torch.tensor([len(token) for token in token_bytes]))
 
 
-def score_language(module: nn.Module, batches: Sequence[Batch], token_bytes: TokenBytes, launch: Launch) -> dict[str, float]:
+def score_language(
+    module: nn.Module, batches: Sequence[Batch], token_bytes: TokenBytes, launch: Launch
+) -> dict[str, float]:
     """Return loss, perplexity and bits per byte over the labels of this process's batches and all the others'."""
     sums = np.zeros(4)
     for batch in batches:

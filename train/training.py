@@ -12,8 +12,7 @@ from pipeline.stage import Job
 from train.launch import Launch
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from model.storage import Model
     from train.loop import Loop, Schedule, Task
     from train.optim import OptimizerConfig
 
@@ -47,9 +46,14 @@ def steps_of(max_steps: int | None, epochs: float, samples: int, global_batch_si
 
 
 def train_and_publish(
-    job: Job[Any, Any], launch: Launch, module: "nn.Module", task: "Task", schedule: "Schedule",
-    optimizer: "OptimizerConfig", trained: Trained,
-) -> Artifact | None:  # fmt: skip
+    job: Job[Any, Any],
+    launch: Launch,
+    module: "Model",
+    task: "Task",
+    schedule: "Schedule",
+    optimizer: "OptimizerConfig",
+    trained: Trained,
+) -> Artifact | None:
     """Run the loop and publish what came out; only the main process has an artifact to return."""
     from train.checkpoint import Checkpoints
     from train.loop import Loop
@@ -57,11 +61,16 @@ def train_and_publish(
 
     job.run_folder.mkdir(parents=True, exist_ok=True)
     loop = Loop(
-        launch=launch, task=task, schedule=schedule, optimizer_config=optimizer, execution=job.execution,
-        module=module, lease=job.lease,
-        record=Record(job.run_folder, schedule.max_steps, active=launch.is_main),
+        launch=launch,
+        task=task,
+        schedule=schedule,
+        optimizer_config=optimizer,
+        execution=job.execution,
+        module=module,
+        lease=job.lease,
+        record=Record(job.run_folder, schedule.max_steps, active=launch.is_main, unit=task.unit),
         checkpoints=Checkpoints(job.run_folder, keep=job.execution.keep_checkpoints),
-    )  # fmt: skip
+    )
     scores = loop.run()
     launch.accelerator.wait_for_everyone()
     artifact = _publish(job, loop, scores, trained) if launch.is_main else None

@@ -1,7 +1,7 @@
 """Program: look at, check, trace, rebuild and name the artifacts of a store.
 
-    python -m pipeline.artifacts list
-    python -m pipeline.artifacts lineage REF
+python -m pipeline.artifacts list
+python -m pipeline.artifacts lineage REF
 """
 
 import json
@@ -18,7 +18,7 @@ from pipeline.artifacts.identity import JSON, SHORT
 from pipeline.artifacts.lineage import draw, trace
 from pipeline.artifacts.store import KINDS, Store
 from pipeline.artifacts.summary import next_commands, summarize
-from pipeline.errors import CairnError, IntegrityError, MissingError
+from pipeline.errors import IntegrityError, MissingError
 from pipeline.process import say
 from pipeline.program import default_store, program
 
@@ -163,7 +163,11 @@ def _show(command: Show, store: Store) -> int:
         manifest = artifact.manifest
         yield f"{artifact.reference}\n  {summarize(artifact)}\n  digest  {artifact.digest}\n  path    {artifact.path}"
         yield f"  made by {manifest.recipe.stage} (version {manifest.recipe.stage_version}), {provenance['started']}"
-        for title, table in (("config", manifest.recipe.config), ("facts", manifest.facts), ("counts", manifest.counts)):
+        for title, table in (
+            ("config", manifest.recipe.config),
+            ("facts", manifest.facts),
+            ("counts", manifest.counts),
+        ):
             yield f"{title}:"
             yield from (f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in sorted(table.items()))
         yield "files:"
@@ -221,7 +225,11 @@ def _repair(command: Repair, store: Store) -> int:
 
     kind, identity = _place_of(command.ref, store)
     artifact, moved = repair(kind, identity, store)
-    say(f"{artifact.short} was intact" if moved is None else f"{artifact.short} is whole again; the damaged one is {moved}")
+    say(
+        f"{artifact.short} was intact"
+        if moved is None
+        else f"{artifact.short} is whole again; the damaged one is {moved}"
+    )
     page = {"reference": artifact.reference, "digest": artifact.digest, "quarantine": str(moved) if moved else None}
     return _print(command, page, iter([artifact.reference]))
 

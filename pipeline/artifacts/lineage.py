@@ -34,9 +34,13 @@ def trace(artifact: Artifact, store: Store, role: str = "") -> Node:
                 Node(role=name_role, reference=name.reference, digest=name.digest, summary="not in this store")
             )
     return Node(
-        role=role, reference=artifact.reference, digest=artifact.digest, summary=summarize(artifact),
-        sources=[_source(source) for source in recipe.config.get("sources", [])], inputs=inputs,
-    )  # fmt: skip
+        role=role,
+        reference=artifact.reference,
+        digest=artifact.digest,
+        summary=summarize(artifact),
+        sources=[_source(source) for source in recipe.config.get("sources", [])],
+        inputs=inputs,
+    )
 
 
 def _source(source: JSON) -> JSON:

@@ -114,7 +114,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         page = json.loads(path.read_text(encoding="utf-8"))
         if page["format_version"] != FORMAT_VERSION:
-            raise DataError(f"{path} has artifact format {page['format_version']}; this program reads {FORMAT_VERSION}.")
+            raise DataError(
+                f"{path} has artifact format {page['format_version']}; this program reads {FORMAT_VERSION}."
+            )
         manifest = _from_json(page)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{path} cannot be read as a manifest: {error!r}. {_advice(folder)}") from error

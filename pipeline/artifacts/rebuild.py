@@ -78,7 +78,9 @@ def _first_difference(before: Manifest, after: Manifest) -> str:
     for path in sorted(set(old) | set(new)):
         if old.get(path) != new.get(path):
             return f"first difference in {path}: sha256 {old.get(path, 'absent')} before, {new.get(path, 'absent')} now"
-    changed = sorted(key for key in before.facts.keys() | after.facts.keys() if before.facts.get(key) != after.facts.get(key))
+    changed = sorted(
+        key for key in before.facts.keys() | after.facts.keys() if before.facts.get(key) != after.facts.get(key)
+    )
     return f"the files are equal, the facts {', '.join(changed)} differ"
 
 
@@ -104,7 +106,7 @@ def repair(kind: str, identity: str, store: Store) -> tuple[Artifact, Path | Non
     rebuilt = execute(stage, store, request, config, execution_of(stage, artifact.manifest, {}), inputs)
     if rebuilt is None or rebuilt.digest != artifact.digest:
         raise IntegrityError(
-            f"{artifact.short} was built again with another digest: it was made in {artifact.manifest.determinism.domain}. "
-            "What was made from the old one has to be made again too."
+            f"{artifact.short} was built again with another digest: it was made in "
+            f"{artifact.manifest.determinism.domain}. What was made from the old one has to be made again too."
         )
     return rebuilt, moved

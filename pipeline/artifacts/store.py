@@ -187,7 +187,7 @@ class Store:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """Give a private folder on the store's disk that goes away with the block, or with the next one after a kill."""
+        """Give a private folder on the store's disk; it goes away with the block, or with the next one after a kill."""
         rooms = self.root / "tmp"
         rooms.mkdir(parents=True, exist_ok=True)
         _sweep(rooms)

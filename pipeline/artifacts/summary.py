@@ -63,7 +63,9 @@ def differences(before: Recipe, after: Recipe) -> list[str]:
     for role in sorted(set(before.inputs) | set(after.inputs)):
         old, new = before.inputs.get(role), after.inputs.get(role)
         if (old and old.digest) != (new and new.digest):
-            lines.append(f"input {role} changed ({old.id[:SHORT] if old else 'none'} -> {new.id[:SHORT] if new else 'none'})")
+            lines.append(
+                f"input {role} changed ({old.id[:SHORT] if old else 'none'} -> {new.id[:SHORT] if new else 'none'})"
+            )
     lines.extend(_changed_fields(before.config, after.config, "config"))
     lines.extend(_changed_fields(before.toolchain, after.toolchain, "toolchain"))
     return lines

@@ -88,9 +88,7 @@ def test_as_many_key_heads_as_heads_is_the_default(tiny_lm: Callable[..., Causal
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_dropout_touches_attention_only_in_training(
-    kernel: Kernel, tiny_config: Callable[..., GPTConfig]
-) -> None:
+def test_dropout_touches_attention_only_in_training(kernel: Kernel, tiny_config: Callable[..., GPTConfig]) -> None:
     attention = CausalSelfAttention(tiny_config(dropout=0.5), 0)
     use_kernel(attention, kernel)
     x = heads(2, 16, 32)

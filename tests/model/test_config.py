@@ -79,9 +79,7 @@ def test_the_parameter_count_is_the_networks(architecture: Architecture) -> None
 def test_a_config_keeps_every_field_of_its_architecture() -> None:
     architecture = replace(gpt2(), dropout=0.25)
     config = GPTConfig.of(architecture, vocab_size=9)
-    assert all(
-        getattr(config, field.name) == getattr(architecture, field.name) for field in fields(Architecture)
-    )
+    assert all(getattr(config, field.name) == getattr(architecture, field.name) for field in fields(Architecture))
 
 
 def test_configs_do_without_torch() -> None:

@@ -89,9 +89,7 @@ def test_generation_goes_on_beyond_the_context(small_lm: Callable[..., CausalLM]
     model = small_lm()
     sampling = Sampling(max_new_tokens=20, top_k=20)
     assert len(list(generate(model, [5], sampling))) == 20
-    assert list(generate(model, list(range(12)), sampling)) == list(
-        generate(model, list(range(4, 12)), sampling)
-    )
+    assert list(generate(model, list(range(12)), sampling)) == list(generate(model, list(range(4, 12)), sampling))
 
 
 def test_generation_depends_on_the_seed_and_nothing_else(small_lm: Callable[..., CausalLM]) -> None:

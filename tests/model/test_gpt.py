@@ -38,17 +38,13 @@ def test_logits_depend_on_the_order_of_earlier_tokens(
 
 
 @pytest.mark.parametrize("options", VARIANTS)
-def test_every_weight_gets_a_gradient(
-    options: dict[str, Any], tiny_lm: Callable[..., CausalLM], ids: Tensor
-) -> None:
+def test_every_weight_gets_a_gradient(options: dict[str, Any], tiny_lm: Callable[..., CausalLM], ids: Tensor) -> None:
     model = tiny_lm(**options)
     model(ids).square().sum().backward()
     assert [name for name, weight in model.named_parameters() if not torch.any(weight.grad)] == []
 
 
-def test_mixed_precision_stays_near_full_precision(
-    tiny_config: Callable[..., GPTConfig], ids: Tensor
-) -> None:
+def test_mixed_precision_stays_near_full_precision(tiny_config: Callable[..., GPTConfig], ids: Tensor) -> None:
     model = CausalLM(tiny_config())
     init_weights(model, 0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -58,9 +54,7 @@ def test_mixed_precision_stays_near_full_precision(
 
 
 def test_a_text_longer_than_the_context_is_refused(tiny_config: Callable[..., GPTConfig]) -> None:
-    with pytest.raises(
-        ValueError, match=r"25 tokens after 0 cached ones do not fit model\.context_length = 24"
-    ):
+    with pytest.raises(ValueError, match=r"25 tokens after 0 cached ones do not fit model\.context_length = 24"):
         GPT(tiny_config())(torch.zeros(1, 25, dtype=torch.int64))
 
 
@@ -83,9 +77,7 @@ def test_rotary_tables_are_not_stored(tiny_config: Callable[..., GPTConfig]) -> 
 
 
 def test_weights_begin_as_the_table_says() -> None:
-    model = CausalLM(
-        GPTConfig(vocab_size=500, n_layer=8, n_head=4, n_embd=128, bias=True, tied_embeddings=False)
-    )
+    model = CausalLM(GPTConfig(vocab_size=500, n_layer=8, n_head=4, n_embd=128, bias=True, tied_embeddings=False))
     init_weights(model, seed=1)
     for name, weight in model.named_parameters():
         if weight.ndim == 1:

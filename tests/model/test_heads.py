@@ -17,9 +17,7 @@ def test_tied_embeddings_are_one_parameter(tiny_config: Callable[..., GPTConfig]
     assert tied(ids).shape == untied(ids).shape == (3, 16, 61)
 
 
-def test_unembedding_one_position_is_that_position_of_the_logits(
-    tiny_lm: Callable[..., CausalLM], ids: Tensor
-) -> None:
+def test_unembedding_one_position_is_that_position_of_the_logits(tiny_lm: Callable[..., CausalLM], ids: Tensor) -> None:
     model = tiny_lm()
     torch.testing.assert_close(model.unembed(model.backbone(ids)[:, -1]), model(ids)[:, -1])
 

@@ -41,8 +41,7 @@ def test_rmsnorm_in_half_precision_stays_near_full_precision() -> None:
 
 def test_a_layer_norm_has_a_bias_only_when_asked(tiny_config: Callable[..., GPTConfig]) -> None:
     names = {
-        bias: dict(build_norm(tiny_config(norm="layernorm", bias=bias)).named_parameters())
-        for bias in (False, True)
+        bias: dict(build_norm(tiny_config(norm="layernorm", bias=bias)).named_parameters()) for bias in (False, True)
     }
     assert set(names[False]) == {"weight"}
     assert set(names[True]) == {"weight", "bias"}

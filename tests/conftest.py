@@ -1,0 +1,67 @@
+"""Fixtures that several rooms' tests share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.artifacts.artifact import Artifact
+from pipeline.artifacts.store import Store
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A program that ended: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def start(*arguments: str, store: Path, cwd: Path | None = None, **environment: str) -> Ended:
+    """Run `python ARGUMENTS` as a user would, in a store, and wait for its end."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd or ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "CAIRN_STORE": str(store), **environment},
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[..., Ended]:
+    """Run a program of ours in a store of this test's own: program("-m", "pipeline.corpus", …)."""
+
+    def run(*arguments: str, store: Path = tmp_path / "store", **options: str) -> Ended:
+        return start(*arguments, store=store, **options)
+
+    return run
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """The whole chain, built once: its store, and what running it printed. Look, but do not write."""
+
+    store: Store
+    ended: Ended
+
+    def __getitem__(self, step: str) -> Artifact:
+        return self.store.find(f"tiny.{step}")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Run the recipe `tiny` to its end."""
+    root = tmp_path_factory.mktemp("tiny") / "store"
+    ended = start("-m", "pipeline.run", "tiny", store=root)
+    assert ended.code == 0, ended.err
+    return Tiny(Store(root), ended)
