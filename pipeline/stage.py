@@ -218,8 +218,8 @@ def _command_fields(stage: Stage[C, X], config: C, execution: X) -> list[Any]:
 
     annotated: Any = Annotated
 
-    def option(name: str, hint: Any, default: Any, *markers: Any, **about: Any) -> Any:
-        return name, annotated[(hint, *markers, arg(**about))], field(default=default)
+    def option(key: str, hint: Any, default: Any, *markers: Any, **about: Any) -> Any:
+        return key, annotated[(hint, *markers, arg(**about))], field(default=default)
 
     def switch(name: str, help_: str) -> Any:
         return option(name, bool, False, FlagCreatePairsOff, help=help_)
