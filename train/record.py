@@ -10,7 +10,7 @@ from pipeline.artifacts.identity import JSON
 from pipeline.process import say
 from train.checkpoint import read_lines
 
-METRICS, SAMPLES, CURVE = "metrics.jsonl", "samples.txt", "loss.png"
+METRICS, ORDER, SAMPLES, CURVE = "metrics.jsonl", "order.jsonl", "samples.txt", "loss.png"
 
 
 @dataclass
@@ -26,9 +26,10 @@ class Record:
     def start(self, step: int, tokens: int) -> None:
         """Begin at `step`: what an attempt that was cut off wrote past it is dropped."""
         self._last = (time.monotonic(), step, tokens)
-        if self.active and (self.folder / METRICS).exists():
-            kept = [json.dumps(row) for row in read_lines(self.folder / METRICS) if row["step"] <= step]
-            replace_text(self.folder / METRICS, "".join(f"{line}\n" for line in kept))
+        for path in (self.folder / METRICS, self.folder / ORDER):
+            if self.active and path.exists():
+                kept = [json.dumps(row) for row in read_lines(path) if row["step"] <= step]
+                replace_text(path, "".join(f"{line}\n" for line in kept))
 
     def training(self, step: int, tokens: int, *, loss: float, learning_rate: float, grad_norm: float) -> None:
         """Log a training step: a row, and a line for the person."""
@@ -63,12 +64,12 @@ class Record:
     def samples_of(self, step: int, samples: list[int]) -> None:
         """Log which samples a step was made of."""
         if self.active:
-            with (self.folder / "order.jsonl").open("a", encoding="utf-8") as file:
+            with (self.folder / ORDER).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, "samples": samples}) + "\n")
 
     def publish(self, target: Path) -> None:
         """Copy the record beside a published model, with the curve drawn."""
-        for name in (METRICS, SAMPLES, "order.jsonl"):
+        for name in (METRICS, SAMPLES, ORDER):
             if (self.folder / name).exists():
                 (target / name).write_bytes((self.folder / name).read_bytes())
         draw_curve(list(read_lines(self.folder / METRICS)), target / CURVE)
