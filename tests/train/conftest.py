@@ -1,0 +1,100 @@
+"""Machinery: a small network, a small task of unequal samples, and the loop over them in this process."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.config import GPTConfig
+from model.gpt import init_weights
+from model.heads import CausalLM
+from pipeline.sampling import Indices
+from train.checkpoint import Checkpoints
+from train.data import Batch, count_targets
+from train.execution import TrainingExecution
+from train.launch import Launch, launch
+from train.loop import Loop, Schedule, Task
+from train.objectives import IGNORE_INDEX, next_token_loss
+from train.optim import OptimizerConfig
+from train.record import Record
+
+SAMPLES, LENGTH, VOCABULARY = 40, 12, 31
+
+
+@pytest.fixture
+def started() -> Iterator[Launch]:
+    """One process in fp32 on one thread."""
+    threads = torch.get_num_threads()
+    yield launch(precision="fp32", threads=1, micro_batch_size=4, program="train.pretrain")
+    torch.set_num_threads(threads)
+
+
+def rows() -> tuple[Tensor, Tensor]:
+    """Return inputs and labels [SAMPLES, LENGTH]; sample i has between one and all of its labels."""
+    generator = torch.Generator().manual_seed(3)
+    tokens = torch.randint(VOCABULARY, (SAMPLES, LENGTH + 1), generator=generator)
+    counts = torch.randint(1, LENGTH + 1, (SAMPLES, 1), generator=generator)
+    labels = tokens[:, 1:].masked_fill(torch.arange(LENGTH) >= counts, IGNORE_INDEX)
+    return tokens[:, :-1], labels
+
+
+def batch_of(samples: Indices) -> Batch:
+    inputs, labels = rows()
+    chosen = torch.from_numpy(samples)
+    return {"input_ids": inputs[chosen], "labels": labels[chosen]}
+
+
+def small_network(dropout: float = 0.0) -> CausalLM:
+    config = GPTConfig(
+        vocab_size=VOCABULARY, context_length=LENGTH, n_layer=2, n_head=2, n_embd=16, dropout=dropout, mlp_hidden=32
+    )
+    module = CausalLM(config)
+    init_weights(module, 5)
+    return module
+
+
+def small_task(**changes: Any) -> Task:
+    task = Task(
+        samples=SAMPLES,
+        batch=batch_of,
+        targets=count_targets,
+        loss=lambda module, batch: next_token_loss(module(batch["input_ids"]), batch["labels"]),
+        evaluate=lambda module: {"loss": 0.0},
+    )
+    return replace(task, **changes)
+
+
+@pytest.fixture
+def loop(started: Launch, tmp_path: Path) -> Callable[..., Loop]:
+    """Build a loop of eight steps over eight samples each in the folder `name` of this test."""
+
+    def build(
+        name: str = "run",
+        *,
+        dropout: float = 0.2,
+        max_steps: int = 8,
+        optimizer: OptimizerConfig | None = None,
+        task: Task | None = None,
+        lease: Any = None,
+        **execution: Any,
+    ) -> Loop:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        how = TrainingExecution(**{"micro_batch_size": 4, "log_steps": 1, "threads": 1, **execution})
+        return Loop(
+            launch=started,
+            task=task or small_task(),
+            schedule=Schedule(max_steps=max_steps, global_batch_size=8, eval_steps=100, seed=11),
+            optimizer_config=optimizer or OptimizerConfig(warmup_steps=2, learning_rate=1e-2),
+            execution=how,
+            module=small_network(dropout),
+            record=Record(folder, max_steps, active=True),
+            checkpoints=Checkpoints(folder, keep=how.keep_checkpoints),
+            lease=lease,
+        )
+
+    return build
