@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
 from pipeline.errors import ConfigError
-from pipeline.process import progress
+from pipeline.process import die_with_parent, progress
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -36,5 +36,8 @@ def map_parts(
         yield from progress(map(function, tasks), total=len(tasks), label=label, unit="parts")
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+    # A worker waits for work for ever, also when the process that would send it was killed.
+    with ProcessPoolExecutor(
+        min(workers, len(tasks)), mp_context=context, initializer=die_with_parent, initargs=(os.getpid(),)
+    ) as pool:
         yield from progress(pool.map(function, tasks), total=len(tasks), label=label, unit="parts")

@@ -35,6 +35,7 @@ _RECORDED_ENVIRONMENT = (
 _RECORDED_PACKAGES = ("accelerate", "datasets", "numpy", "pyarrow", "safetensors", "tokenizers", "torch")
 
 DIE_WITH_PARENT = "CAIRN_DIE_WITH_PARENT"
+"""names, for a step that `pipeline.run` started, the process it must not outlive"""
 
 
 def say(message: str) -> None:
@@ -76,19 +77,22 @@ def prepare_process() -> None:
     signal.signal(signal.SIGTERM, _stop)
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
         os.environ.setdefault(name, "1")
-    launched = "ACCELERATE_MIXED_PRECISION" in os.environ  # by `accelerate launch`, which passes no signal on
-    if launched or os.environ.get(DIE_WITH_PARENT) == "1":
-        die_with_parent()
+    if "ACCELERATE_MIXED_PRECISION" in os.environ:  # by `accelerate launch`, which passes no signal on
+        die_with_parent(os.getppid())
+    elif DIE_WITH_PARENT in os.environ:
+        die_with_parent(int(os.environ[DIE_WITH_PARENT]))
 
 
-def die_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the parent process dies, so that no orphan goes on writing (Linux only)."""
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel for SIGTERM when `parent` dies, so that no orphan goes on writing (Linux only)."""
     if sys.platform != "linux":
         return
     import ctypes
 
     pr_set_pdeathsig = 1
     ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before we could ask
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def is_main_process() -> bool:

@@ -183,7 +183,7 @@ class _StepFailed(CairnError):
 
 def _call(command: list[str]) -> int:
     """Run a child in a process group of its own and hand signals on to all of it."""
-    environment = {**os.environ, DIE_WITH_PARENT: "1"}
+    environment = {**os.environ, DIE_WITH_PARENT: str(os.getpid())}
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment, start_new_session=True)
 
     def pass_on(signum: int, frame: object) -> None:
