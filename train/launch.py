@@ -64,7 +64,7 @@ def launch(
     count = threads or max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     torch.set_num_threads(count)
     chosen = _frozen_precision(precision, run_folder)
-    if AcceleratorState._shared_state.get("mixed_precision") is not None:  # a second run in one process
+    if AcceleratorState._shared_state.get("_mixed_precision") is not None:  # a second run in one process
         AcceleratorState._reset_state(reset_partial_state=PartialState().num_processes == 1)
         GradientState._reset_state()
     accelerator = Accelerator(cpu=not has_gpu, mixed_precision="bf16" if chosen == "bf16" else "no")
