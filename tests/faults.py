@@ -28,6 +28,8 @@ OFTEN = [
     part for step in ("pretrain", "classifier", "assistant") for part in (f"--{step}.checkpoint-steps", "25")
 ]  # so that a killed step goes on instead of beginning anew; in no id
 
+ROUND = 5
+
 
 @dataclass(frozen=True)
 class Kill:
@@ -118,29 +120,31 @@ def step_in(log: Path) -> str:
 
 
 def torment(root: Path, expected: dict[str, str], *, kills: int, seed: int) -> Iterator[Kill]:
-    """Start the recipe and kill it, `kills` times, then let it end as an undisturbed run would.
+    """Kill runs `kills` times in all, in rounds of at most ROUND; each round ends as an undisturbed run would.
 
-    A run that ends before its moment counts for nothing; the next one begins with an empty store.
+    In a round every kill hits another step, a random time after its beginning; the next one finds what is left.
     """
     moments = random.Random(seed)
-    root.mkdir(parents=True, exist_ok=True)
-    log, rounds, done = root / "log", 0, 0
-    while done < kills:
-        store = root / str(rounds)
-        seconds = moments.uniform(0.5, 12.0)
-        run = start(store, log)
-        with suppress(subprocess.TimeoutExpired):
-            assert run.wait(seconds) == 0, log.read_text()
-            assert digests(store) == expected
-            rounds += 1
-            continue
-        kill_all(run)
-        done += 1
-        yield Kill(seconds, step_in(log), look(store, expected))
-    store = root / str(rounds)
-    finish(store, log)
-    look(store, expected)
-    assert digests(store) == expected, "the end is not that of an undisturbed run"
+    for number in range(0, kills, ROUND):
+        store, log = root / f"store-{number}", root / "log"
+        store.mkdir(parents=True)
+        for step in sorted(moments.sample(range(1, len(expected) + 1), min(ROUND, kills - number))):
+            begun = time.monotonic()
+            run = start(store, log)
+            wait_for(step, run, log)
+            time.sleep(moments.uniform(0.0, 4.0))
+            kill_all(run)
+            yield Kill(time.monotonic() - begun, step_in(log), look(store, expected))
+        finish(store, log)
+        look(store, expected)
+        assert digests(store) == expected, "the end is not that of an undisturbed run"
+
+
+def wait_for(step: int, run: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a run is at its step number `step`."""
+    while not re.search(rf"^\[{step}/", log.read_text(errors="replace"), re.MULTILINE):
+        assert run.poll() is None, log.read_text()
+        time.sleep(0.02)
 
 
 def main() -> int:
