@@ -16,7 +16,7 @@ import tyro
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Draft, Store
-from pipeline.cards import Documents, Source, load_card
+from pipeline.cards import FOLDER, Documents, Source, load_card
 from pipeline.errors import ConfigError, DataError
 from pipeline.parallel import check_workers, default_workers, map_parts
 from pipeline.process import say
@@ -96,7 +96,7 @@ def run(job: Job[CorpusConfig, CorpusExecution]) -> Artifact:
     files = [(source, file) for source in sources for file in open_source(source, job.store)]
     with job.store.scratch() as scratch, job.draft() as draft:
         gathered = _gather(files, None, scratch / "whole", job.execution.workers)
-        block_bytes = _block_bytes(sources, gathered, job.config.block_bytes)
+        block_bytes = _block_bytes(files, gathered, job.config.block_bytes)
         if block_bytes is not None:
             gathered = _gather(files, block_bytes, scratch / "blocks", job.execution.workers)
         _write(draft, sources, gathered, job.config.part_bytes)
@@ -105,10 +105,12 @@ def run(job: Job[CorpusConfig, CorpusExecution]) -> Artifact:
     return draft.artifact
 
 
-def _block_bytes(sources: tuple[Source, ...], gathered: "_Gathered", wanted: int) -> int | None:
+def _block_bytes(files: Sequence[tuple[Source, SourceFile]], gathered: "_Gathered", wanted: int) -> int | None:
     """Decide whether whole files are too few documents, and how large the blocks then are."""
-    asked = any(source.documents == "blocks" for source in sources)
-    few = any(source.documents == "auto" for source in sources) and len(gathered.kept) < FEW_DOCUMENTS
+    from pipeline.readers import may_be_cut
+
+    asked = any(source.documents == "blocks" for source, _ in files)
+    few = len(gathered.kept) < FEW_DOCUMENTS and any(may_be_cut(source, file) for source, file in files)
     if not asked and not few:
         return None
     return wanted if asked else max(1, min(wanted, sum(gathered.sizes) // 16))
@@ -256,7 +258,7 @@ def _write(draft: Draft, sources: tuple[Source, ...], gathered: _Gathered, part_
         documents[split] += 1
         size[split] += gathered.sizes[i]
         characters[split] += len(row["text"])
-    unread = [(source.name, path) for source in sources for path in unread_files(source.location)]
+    unread = [(source.name, path) for source in sources for path in unread_files(str(FOLDER / source.location))]
     for source_name, path in unread:
         rejects.add(source_name, path, "corpus", "file not read", "")
     for writer in writers.values():

@@ -112,12 +112,19 @@ def _jsonl(source: Source, file: SourceFile) -> Iterator[tuple[str, Row]]:
 
 def _object(text: str, place: str) -> Row:
     try:
-        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
-        text.encode("utf-8")
-    except ValueError as error:
+        value = _strict_json(text)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{place} is not a JSON object: {error}") from error
     if not isinstance(value, dict):
         raise DataError(f"{place} is not a JSON object but {type(value).__name__}.")
+    return value
+
+
+def _strict_json(text: str) -> Any:
+    """Read JSON in which no key stands twice and no number is NaN, and whose texts can be written as UTF-8."""
+    value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+    if "\\ud" in text.lower():  # an escape may be half of a pair of surrogates
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
     return value
 
 
@@ -135,8 +142,8 @@ def _no_constants(name: str) -> Any:
 def _json(source: Source, file: SourceFile) -> Iterator[tuple[str, Row]]:
     text = decode(file.read_bytes(), file.name)
     try:
-        value = json.loads(text)
-    except ValueError as error:
+        value = _strict_json(text)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file.name} is not JSON: {error}") from error
     items = value.items() if isinstance(value, dict) else enumerate(value, 1) if isinstance(value, list) else None
     if items is None:
@@ -220,11 +227,16 @@ def documents_of(source: Source, file: SourceFile, *, block_bytes: int | None = 
     """Yield the documents of a file, normalised; with `block_bytes`, those the source left open cut into blocks."""
     for document in _whole_documents(source, file):
         text = normalize(document.text)
-        if block_bytes is None or source.documents not in ("auto", "blocks"):
+        if block_bytes is None or not may_be_cut(source, file):
             yield Document(text.strip("\n"), document.place)
             continue
         for number, block in enumerate(blocks_of(text, block_bytes), 1):
             yield Document(block.strip("\n"), f"{document.place}#{number}")
+
+
+def may_be_cut(source: Source, file: SourceFile) -> bool:
+    """Tell whether a file's documents may be cut into blocks: a row is a document, unless the source says blocks."""
+    return source.documents == "blocks" or (source.documents == "auto" and file.format == "txt")
 
 
 def _whole_documents(source: Source, file: SourceFile) -> Iterator[Document]:

@@ -18,7 +18,7 @@ from pipeline.artifacts.files import sync_file
 from pipeline.artifacts.identity import SHORT, digest_of, sha256_of_file
 from pipeline.artifacts.store import Store
 from pipeline.cards import FOLDER, Source
-from pipeline.errors import ConfigError, IntegrityError, MissingError, UnavailableError
+from pipeline.errors import ConfigError, DataError, IntegrityError, MissingError, UnavailableError
 from pipeline.process import say
 
 FORMATS = {
@@ -57,10 +57,12 @@ class SourceFile:
 def source_of_path(path: Path, store: Store, *, name: str | None = None) -> Source:
     """Describe a person's own file or folder as a source; its license is unknown to us.
 
-    Raises MissingError when there is nothing to read.
+    Raises MissingError when there is nothing to read, and DataError for a file that no reader reads.
     """
     path = path.expanduser().absolute()
     files = local_files(str(path))
+    if not files and path.is_file():
+        raise DataError(f"{path} is of a kind that cannot be read; what can: {' '.join(_TEXT_FORMATS)}.")
     if not files:
         raise MissingError(f"{path} holds no file that can be read: {' '.join(_TEXT_FORMATS)}.")
     return Source(
