@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.manifest import Recipe
 from pipeline.artifacts.store import Request, Store
 from pipeline.encoding import TextEncoder, tokenizer_config
 from pipeline.tokenizer import TokenizerConfig, train
+
+# The same examples every time, however slow the machine is, and no folder of theirs beside the sources.
+settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+settings.load_profile("steady")
 
 CHEAP_STEPS = ("corpus", "tokenizer", "shards", "messages", "dialogues")
 

@@ -439,7 +439,7 @@ def test_parts_are_about_as_large_as_asked_for_and_hold_everything(bench: Any, t
 
     sizes = [len(read_rows(path)) for path in artifact.files("train-")]
     assert len(sizes) > 5 and set(sizes[:-1]) == {10}
-    assert [path.name for path in artifact.files("train-")][0] == f"train-00000-of-{len(sizes):05d}.arrow"
+    assert artifact.files("train-")[0].name == f"train-00000-of-{len(sizes):05d}.arrow"
     assert texts(artifact) == set(rows)
 
 
@@ -458,7 +458,7 @@ CAN_WRITE = "import os, sys; os.mkdir(sys.argv[1]); os.chmod(sys.argv[1], 0o555)
 
 @pytest.fixture
 def plain_user(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `python ARGUMENTS` as one whom permissions bind: root does so without the capabilities that pass over them."""
+    """Run `python ARGUMENTS` as one whom permissions bind; root gives up what lets it pass over them."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", PLAIN_USER, *arguments]
