@@ -96,14 +96,13 @@ def started(tmp_path: Path) -> Iterator[Callable[..., Started]]:
 @pytest.fixture
 def with_shards(tiny: Any, tmp_path: Path) -> Callable[[str], Path]:
     """Make a store that has what tiny's pretraining needs, and nothing of what comes after."""
-    kinds = ("corpus", "tokenizer", "shards")
+    return lambda name: with_shards_in(tmp_path / name, tiny)
 
-    def copy(name: str) -> Path:
-        for kind in kinds:
-            shutil.copytree(tiny.store.root / kind, tmp_path / name / kind)
-        return tmp_path / name
 
-    return copy
+def with_shards_in(store: Path, tiny: Any) -> Path:
+    for kind in ("corpus", "tokenizer", "shards"):
+        shutil.copytree(tiny.store.root / kind, store / kind)
+    return store
 
 
 def pretrain(tiny: Any, *arguments: str) -> list[str]:
@@ -115,16 +114,26 @@ def model_in(store: Path) -> Any:
     return Store(store).open(found[0]) if found else None
 
 
+CUT = ["--max-steps", "200", "--optimizer.name", "adamw"]
+
+
+@pytest.fixture(scope="module")
+def calm(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digest of a training that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("calm")
+    store = with_shards_in(folder / "store", tiny)
+    assert Started(folder, store, *pretrain(tiny, *CUT)).end() == 0
+    return str(model_in(store).digest)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_stopped_training_saves_exits_75_and_goes_on_to_the_same_digest(
-    number: signal.Signals, tiny: Any, with_shards: Callable[[str], Path], started: Callable[..., Started]
+    number: signal.Signals, calm: str, tiny: Any, with_shards: Callable[[str], Path], started: Callable[..., Started]
 ) -> None:
-    command = pretrain(tiny, "--max-steps", "120", "--optimizer.name", "adamw")
-    calm, store = with_shards("calm"), with_shards("store")
-    assert started(calm, *command).end() == 0
+    command, store = pretrain(tiny, *CUT), with_shards("store")
     cut = started(store, *command)
-    cut.wait_for("step  10/120")
+    cut.wait_for("step  10/200")
     cut.process.send_signal(number)
     assert cut.end() == 75, cut.said()
     assert f"{number.name}: finishing this step and saving a checkpoint" in cut.said()
@@ -134,7 +143,7 @@ def test_a_stopped_training_saves_exits_75_and_goes_on_to_the_same_digest(
     again = started(store, *command)
     assert again.end() == 0
     assert "going on from step" in again.said()
-    assert model_in(store).digest == model_in(calm).digest
+    assert model_in(store).digest == calm
     assert list((store / "runs").iterdir()) == [], "the work of a published run is not kept"
 
 
@@ -147,11 +156,11 @@ def test_killing_the_run_alone_ends_its_step_and_the_same_command_completes(
         '[corpus]\ncards = ["tiny_stories"]\n'
         '[tokenizer]\ninputs = { corpus = "corpus" }\nvocab_size = 1024\n'
         '[shards]\ninputs = { corpus = "corpus", tokenizer = "tokenizer" }\n'
-        '[pretrain]\ninputs = { shards = "shards" }\nmax_steps = 150\nglobal_batch_tokens = 256\nthreads = 1\n'
+        '[pretrain]\ninputs = { shards = "shards" }\nmax_steps = 300\nglobal_batch_tokens = 256\nthreads = 1\n'
         "model = { context_length = 32, n_layer = 1, n_head = 2, n_embd = 32 }\n"
     )
     run = started(store, "-m", "pipeline.run", str(recipe))
-    run.wait_for("step  10/150")
+    run.wait_for("step  10/300")
     (child,) = psutil.Process(run.process.pid).children()
     run.process.kill()
     run.end()
@@ -160,7 +169,7 @@ def test_killing_the_run_alone_ends_its_step_and_the_same_command_completes(
     again = started(store, "-m", "pipeline.run", str(recipe))
     assert again.end() == 0, again.said()
     assert "pretrain: resume (an unfinished run has checkpoints)" in again.said()
-    assert model_in(store).facts["steps"] == 150
+    assert model_in(store).facts["steps"] == 300
 
 
 def test_the_workers_of_a_killed_stage_end(started: Callable[..., Started], tmp_path: Path) -> None:
