@@ -23,6 +23,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from pipeline.artifacts.identity import shorten
+from pipeline.artifacts.lease import live_holder
 from pipeline.artifacts.store import Store
 from pipeline.artifacts.summary import next_commands
 from pipeline.errors import CairnError, StoppedError, UsageError
@@ -164,12 +165,12 @@ def _run_step(run_: Run, step: Step, plan: Plan, arguments: list[str]) -> None:
     shown = [*(launcher or ["python"]), "-m", step.module, *arguments]
     say("$ " + " ".join(shlex.quote(shorten(a) if ":" in a and len(a) > 64 else a) for a in shown))
     debug = ["--debug"] if run_.command.debug else []
+    status = run_.store.run_folder(plan.id or "") / "status.json"
+    status.unlink(missing_ok=True)  # of an earlier attempt
     code = _call([*program, *arguments, *debug])
     if code == 0:
         return
-    if launcher and plan.id is not None:
-        code = _status_of(run_.store.run_folder(plan.id)) or code
-    raise _StepFailed(step.name, code)
+    raise _StepFailed(step.name, (_status_of(status) if launcher else None) or code)
 
 
 class _StepFailed(CairnError):
@@ -198,10 +199,13 @@ def _call(command: list[str]) -> int:
     return 128 - code if code < 0 else code
 
 
-def _status_of(folder: Path) -> int | None:
-    """Read what a launched step says of itself; its launcher knows only that it failed."""
+def _status_of(path: Path, *, patience_seconds: float = 60.0) -> int | None:
+    """Read what a launched step says of itself; its launcher knows only that it failed, and may end before it does."""
+    deadline = time.monotonic() + patience_seconds
+    while live_holder(path.parent) is not None and time.monotonic() < deadline:
+        time.sleep(0.1)
     try:
-        code = json.loads((folder / "status.json").read_text(encoding="utf-8"))["exit_code"]
+        code = json.loads(path.read_text(encoding="utf-8"))["exit_code"]
     except (OSError, ValueError, KeyError):
         return None
     return int(code) if code else None

@@ -34,7 +34,7 @@ class Lease:
         folder.mkdir(parents=True, exist_ok=True)
         lease = cls(folder=folder, uuid=uuid.uuid4().hex)
         deadline = time.monotonic() + patience_seconds
-        while (holder := _live_holder(folder)) is not None:
+        while (holder := live_holder(folder)) is not None:
             if time.monotonic() > deadline:
                 raise StoppedError(
                     f"{folder} is being written by process {holder.pid}. Wait for it, or stop it, "
@@ -85,7 +85,8 @@ def _read(folder: Path) -> dict[str, str] | None:
     return page
 
 
-def _live_holder(folder: Path) -> ProcessIdentity | None:
+def live_holder(folder: Path) -> ProcessIdentity | None:
+    """Return the process that writes in a run folder, if it still runs."""
     page = _read(folder)
     if page is None:
         return None
