@@ -259,3 +259,33 @@ def test_a_stopped_launcher_leaves_no_orphan_and_a_checkpoint(
     wait_until(lambda: not alive(trainer), 30, log.read_text)
     assert "SIGTERM: finishing this step and saving a checkpoint" in log.read_text()
     assert len(list(where.glob("runs/*/checkpoints/step-*"))) == 1
+
+
+@pytest.mark.slow
+def test_a_stopped_run_waits_for_what_its_launcher_left_and_says_75(
+    recipe: Path, store: Callable[[str], Path], tmp_path: Path
+) -> None:
+    where, log = store("store"), tmp_path / "log"
+    with log.open("wb") as file:
+        command = [*PYTHON, "-m", "pipeline.run", str(recipe), "--launch", LAUNCH, "--pretrain.max-steps", "3000"]
+        run = subprocess.Popen(command, cwd=ROOT, env=environment(where), stdout=file, stderr=file)
+    wait_until(lambda: "step   10/3000" in log.read_text(), 60, log.read_text)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(60) == 75, log.read_text()
+    (status,) = (json.loads(path.read_text()) for path in where.glob("runs/*/status.json"))
+    assert status["state"] == "stopped" and len(list(where.glob("runs/*/checkpoints/step-*"))) == 1
+
+
+def test_the_exit_code_of_an_earlier_attempt_is_not_that_of_a_launcher_that_cannot_start(
+    recipe: Path, store: Callable[[str], Path]
+) -> None:
+    where = store("store")
+    arguments = ("-m", "pipeline.run", str(recipe))
+    (plan,) = (
+        p for p in json.loads(launch(where, PYTHON, *arguments, "--plan", "--json").said) if p["step"] == "pretrain"
+    )
+    old = where / "runs" / plan["id"] / "status.json"
+    old.parent.mkdir(parents=True)
+    old.write_text('{"state": "stopped", "exit_code": 75, "message": ""}')
+    ended = launch(where, PYTHON, *arguments, "--launch", f"{sys.executable} -c 'raise SystemExit(3)'")
+    assert ended.code == 3, ended.said
