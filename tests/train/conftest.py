@@ -14,8 +14,8 @@ from model.gpt import init_weights
 from model.heads import CausalLM
 from pipeline.sampling import Indices
 from train.checkpoint import Checkpoints
+from train.config import TrainingExecution
 from train.data import Batch, count_targets
-from train.execution import TrainingExecution
 from train.launch import Launch, launch
 from train.loop import Loop, Schedule, Task
 from train.objectives import IGNORE_INDEX, next_token_loss
