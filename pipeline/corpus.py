@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Draft, Store
 from pipeline.cards import FOLDER, Documents, Source, load_card
 from pipeline.errors import ConfigError, DataError
-from pipeline.parallel import check_workers, default_workers, map_parts
+from pipeline.parallel import Workers, map_parts
 from pipeline.process import say
 from pipeline.sources import SourceFile, open_source, source_of_path, unread_files
 from pipeline.stage import UNICODE, Job, Stage, main_of
@@ -58,17 +58,6 @@ class CorpusConfig:
                 raise ConfigError(f"corpus.{name} must be at least 1, got {getattr(self, name)}.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class CorpusExecution:
-    """How the corpus is made; changes no byte of it."""
-
-    workers: int = field(default_factory=default_workers)
-    """processes that read files"""
-
-    def __post_init__(self) -> None:
-        check_workers(self.workers)
-
-
 def resolve(config: CorpusConfig, store: Store) -> CorpusConfig:
     """Replace the names of cards and paths by what they say, hashes included."""
     if config.sources:
@@ -90,7 +79,7 @@ def own_source(path: str | None, text: str, documents: Documents, store: Store) 
     return (replace(source_of_path(Path(path), store), text=text, documents=documents),)
 
 
-def run(job: Job[CorpusConfig, CorpusExecution]) -> Artifact:
+def run(job: Job[CorpusConfig, Workers]) -> Artifact:
     """Read every source, keep the first of equal documents, and write the splits."""
     sources = job.config.sources
     files = [(source, file) for source in sources for file in open_source(source, job.store)]
@@ -329,7 +318,7 @@ STAGE = Stage(
     version=1,
     kind="corpus",
     config=CorpusConfig,
-    execution=CorpusExecution,
+    execution=Workers,
     roles={},
     determinism="bytes",
     toolchain=(UNICODE, "pyarrow"),

@@ -7,7 +7,7 @@ assistant, whose mask is 1 on the tokens it is to learn to say.
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,7 @@ from pipeline.artifacts.store import Draft, Store
 from pipeline.cards import Pair, Source, load_card
 from pipeline.corpus import SPLITS, RejectWriter, assign_splits
 from pipeline.errors import ConfigError, DataError
-from pipeline.parallel import check_workers, default_workers, map_parts
+from pipeline.parallel import Workers, map_parts
 from pipeline.sources import SourceFile, open_source, source_of_path
 from pipeline.stage import Job, Role, Stage, main_of
 
@@ -63,17 +63,6 @@ class ExamplesConfig:
             raise ConfigError(f"examples.max_rows must be at least 2, got {self.max_rows}.")
         if not 0 < self.validation_fraction < 1:
             raise ConfigError(f"examples.validation_fraction must be between 0 and 1, got {self.validation_fraction}.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExamplesExecution:
-    """How the examples are encoded; changes no byte of them."""
-
-    workers: int = field(default_factory=default_workers)
-    """processes that encode"""
-
-    def __post_init__(self) -> None:
-        check_workers(self.workers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +112,7 @@ def resolve(config: ExamplesConfig, store: Store) -> ExamplesConfig:
     )
 
 
-def run(job: Job[ExamplesConfig, ExamplesExecution]) -> Artifact:
+def run(job: Job[ExamplesConfig, Workers]) -> Artifact:
     """Read, check, split and encode the rows."""
     from pipeline.encoding import TEMPLATE_VERSION, TextEncoder
 
@@ -372,7 +361,7 @@ STAGE = Stage(
     version=1,
     kind="examples",
     config=ExamplesConfig,
-    execution=ExamplesExecution,
+    execution=Workers,
     roles={"tokenizer": Role(kinds=("tokenizer",), help="the encoder, the same as the model's")},
     determinism="bytes",
     toolchain=("tokenizers", "pyarrow", "datasets"),

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pipeline.errors import ConfigError
@@ -18,10 +19,16 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def check_workers(workers: int) -> None:
-    """Raise ConfigError for a number of workers below one."""
-    if workers < 1:
-        raise ConfigError(f"workers must be at least 1, got {workers}.")
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """How a stage of class "bytes" runs; changes no byte of what it makes."""
+
+    workers: int = field(default_factory=default_workers)
+    """processes (or threads, where the work is done in threads)"""
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ConfigError(f"workers must be at least 1, got {self.workers}.")
 
 
 def map_parts(
@@ -31,7 +38,6 @@ def map_parts(
 
     `function` and the tasks are sent to spawned processes, so the function must be a module's own.
     """
-    check_workers(workers)
     if workers == 1 or len(tasks) < 2:
         yield from progress(map(function, tasks), total=len(tasks), label=label, unit="parts")
         return

@@ -35,6 +35,11 @@ class RecipeFile:
     path: Path
     steps: dict[str, Step]
 
+    @property
+    def reference(self) -> str:
+        """What a person gives --recipe: a shipped recipe by its name, any other by its path."""
+        return self.name if self.path.parent == FOLDER else str(self.path)
+
     def step_of(self, module: str, name: str | None) -> Step:
         """Return the step called `name`, or the only one that runs the stage `module`."""
         if name is not None:

@@ -93,12 +93,11 @@ class Run:
         """Return the flags of the very command a person would type for this step."""
         known = {role: references[source] for role, source in step.inputs.items() if source in references}
         inputs = [part for role, reference in known.items() for part in (f"--{role}", reference)]
-        name = self.recipe.name if self.recipe.name in recipe_names() else str(self.recipe.path)
         named = _role_flags(step, inputs)
         return [
             *named,
             "--recipe",
-            name,
+            self.recipe.reference,
             "--step",
             step.name,
             "--store",
@@ -259,6 +258,22 @@ def plan(run_: Run) -> int:
     return 0
 
 
+def _recipe_of(arguments: list[str]) -> str | None:
+    """Find the recipe before the real parse, which needs its steps: the first word that is no flag's value."""
+    before = ""
+    for argument in arguments:
+        takes_value = before in ("--from", "--launch", "--store") or (before.startswith("--") and "." in before)
+        if not argument.startswith("-") and not (takes_value and "=" not in before):
+            return argument
+        before = argument
+    return None
+
+
+def _check_step(recipe: RecipeFile, argument: str, step: str) -> None:
+    if step not in recipe.steps:
+        raise UsageError(f"{argument}: {recipe.name} has no step {step!r}.{nearest(step, list(recipe.steps))}")
+
+
 def _split_overrides(recipe: RecipeFile, arguments: list[str]) -> tuple[list[str], dict[str, list[str]]]:
     """Take --STEP.FIELD and its values out of the command line, by step.
 
@@ -272,8 +287,7 @@ def _split_overrides(recipe: RecipeFile, arguments: list[str]) -> tuple[list[str
         if argument.startswith("--") and dot and "=" not in name:
             negative = name.startswith("no-") and name not in recipe.steps
             step = name.removeprefix("no-") if negative else name
-            if step not in recipe.steps:
-                raise UsageError(f"{argument}: {recipe.name} has no step {step!r}.{nearest(step, list(recipe.steps))}")
+            _check_step(recipe, argument, step)
             target = overrides.setdefault(step, [])
             target.append(f"--{'no-' if negative else ''}{rest}")
         elif argument.startswith("--"):
@@ -291,7 +305,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
 
     def body() -> int:
-        name = next((a for a in arguments if not a.startswith("-")), None)
+        name = _recipe_of(arguments)
         own, overrides = arguments, dict[str, list[str]]()
         recipe = None
         if name is not None and "--help" not in arguments and "-h" not in arguments:
@@ -301,7 +315,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = tyro.cli(RunCommand, args=own, prog="python -m pipeline.run", description=description)
         recipe = recipe or load_recipe(command.recipe)
         if command.from_ is not None:
-            recipe.step_of("", command.from_)
+            _check_step(recipe, f"--from {command.from_}", command.from_)
         command = replace(command, store=command.store.expanduser())
         it = Run(command, recipe, overrides, Store(command.store))
         return plan(it) if command.plan else run(it)

@@ -5,13 +5,13 @@ A shard is one record batch, so the buffer of its values is the token stream its
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.errors import ConfigError
-from pipeline.parallel import check_workers, default_workers, map_parts
+from pipeline.parallel import Workers, map_parts
 from pipeline.stage import Job, Role, Stage, main_of
 
 _BATCH_DOCUMENTS = 256
@@ -27,17 +27,6 @@ class ShardsConfig:
     def __post_init__(self) -> None:
         if self.shard_tokens < 2:
             raise ConfigError(f"shards.shard_tokens must be at least 2, got {self.shard_tokens}.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardsExecution:
-    """How the corpus is encoded; changes no byte of the shards."""
-
-    workers: int = field(default_factory=default_workers)
-    """processes, each with one part of the corpus at a time"""
-
-    def __post_init__(self) -> None:
-        check_workers(self.workers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +50,7 @@ class _Encoded:
     bytes: int
 
 
-def run(job: Job[ShardsConfig, ShardsExecution]) -> Artifact:
+def run(job: Job[ShardsConfig, Workers]) -> Artifact:
     """Encode each part of the corpus by itself and number the shards in order."""
     from pipeline.arrow import name_parts
     from pipeline.encoding import TextEncoder
@@ -153,7 +142,7 @@ STAGE = Stage(
     version=1,
     kind="shards",
     config=ShardsConfig,
-    execution=ShardsExecution,
+    execution=Workers,
     roles={
         "corpus": Role(kinds=("corpus",), help="the text to encode"),
         "tokenizer": Role(kinds=("tokenizer",), help="the encoder"),

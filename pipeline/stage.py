@@ -326,7 +326,7 @@ def _how_to_get(stage: Stage[C, X], role: str, command: _Command[C, X]) -> str:
     if command.recipe is None or command.step is None or role not in command.step.inputs:
         return f"{what} Name it as kind:id, or give --recipe and it is found."
     source = command.recipe.steps[command.step.inputs[role]]
-    build_it = f"python -m {source.module} --recipe {command.recipe.name} --step {source.name}"
+    build_it = f"python -m {source.module} --recipe {command.recipe.reference} --step {source.name}"
     return f"{what} It is not there yet. Run `{build_it}`."
 
 

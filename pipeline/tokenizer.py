@@ -7,14 +7,14 @@ which ids after the text ids control, and how a conversation is written.
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.encoding import CONTROL_TOKENS, TextEncoder, tokenizer_config
 from pipeline.errors import ConfigError
-from pipeline.parallel import check_workers, default_workers
+from pipeline.parallel import Workers
 from pipeline.process import say
 from pipeline.stage import Job, Role, Stage, main_of
 
@@ -38,18 +38,7 @@ class TokenizerConfig:
             raise ConfigError(f"tokenizer.min_frequency must be at least 1, got {self.min_frequency}.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class TokenizerExecution:
-    """How the tokenizer is trained; changes no byte of it."""
-
-    workers: int = field(default_factory=default_workers)
-    """threads"""
-
-    def __post_init__(self) -> None:
-        check_workers(self.workers)
-
-
-def run(job: Job[TokenizerConfig, TokenizerExecution]) -> Artifact:
+def run(job: Job[TokenizerConfig, Workers]) -> Artifact:
     """Learn the merges, and report how well they fit."""
     os.environ["RAYON_NUM_THREADS"] = str(job.execution.workers)
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
@@ -125,7 +114,7 @@ STAGE = Stage(
     version=1,
     kind="tokenizer",
     config=TokenizerConfig,
-    execution=TokenizerExecution,
+    execution=Workers,
     roles={"corpus": Role(kinds=("corpus",), help="the text whose train split it learns from")},
     determinism="bytes",
     toolchain=("tokenizers",),

@@ -107,11 +107,11 @@ from model.gpt import init_weights
 from model.heads import CausalLM
 from train.checkpoint import Checkpoints
 from train.data import count_targets
-from train.execution import TrainingExecution
+from train.config import TrainingExecution
 from train.launch import launch
-from train.loop import Loop, Schedule, Task
+from train.finetune import FinetuneConfig
+from train.loop import Loop, Task
 from train.objectives import next_token_loss
-from train.optim import OptimizerConfig
 from train.record import Record
 
 folder = Path(sys.argv[1])
@@ -147,8 +147,8 @@ for micro_batch_size in map(int, sys.argv[2:]):
     loop = FirstGradient(
         launch=started,
         task=task,
-        schedule=Schedule(max_steps=1, global_batch_size=8, eval_steps=9, seed=11),
-        optimizer_config=OptimizerConfig(),
+        config=FinetuneConfig(global_batch_examples=8, seed=11),
+        max_steps=1,
         execution=TrainingExecution(micro_batch_size=micro_batch_size, threads=1),
         module=module,
         record=Record(folder, 1, active=False),

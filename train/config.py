@@ -1,8 +1,45 @@
-"""Machinery: how a network is trained: device, threads, micro-batch, logging, checkpoints; never in an id."""
+"""Machinery: the settings that training stages share: what is wanted (in the id) and how to get it (never)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import ceil
 
 from pipeline.errors import ConfigError
+from train.launch import Precision
+from train.optim import OptimizerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long to train, from which seed, in which precision."""
+
+    max_steps: int | None = None
+    """optimizer steps; None: as many as `epochs` take"""
+    epochs: float = 1.0
+    """times every sample is seen, when max_steps is not given"""
+    eval_steps: int = 100
+    """an evaluation and a sample of text every so many steps; 0: only at the end"""
+    precision: Precision = "auto"
+    """auto: bf16 where the hardware computes in it"""
+    seed: int = 0
+    """of the weights, the order and dropout"""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def __post_init__(self) -> None:
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ConfigError(f"max_steps must be at least 1, got {self.max_steps}.")
+        if not self.epochs > 0:
+            raise ConfigError(f"epochs must be positive, got {self.epochs}.")
+        if self.eval_steps < 0:
+            raise ConfigError(f"eval_steps must not be negative, got {self.eval_steps}.")
+
+    @property
+    def global_batch_size(self) -> int:
+        """Samples in one optimizer step, over all processes."""
+        raise NotImplementedError
+
+    def steps(self, samples: int) -> int:
+        """Return how many steps to do: as many as are asked for, else as the epochs take."""
+        return self.max_steps if self.max_steps is not None else ceil(self.epochs * samples / self.global_batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)

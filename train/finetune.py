@@ -1,15 +1,16 @@
 """Machinery: what the two fine-tuning stages share: their settings, and how they open what they start from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from model.config import GPTConfig
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, DataError
-from pipeline.stage import Role
-from train.launch import Precision
+from pipeline.stage import Job, Role, Stage
+from train.config import TrainingConfig, TrainingExecution
 from train.optim import OptimizerConfig
+from train.training import check_tokenizer, imply_tokenizer
 
 if TYPE_CHECKING:
     from model.heads import CausalLM
@@ -23,40 +24,46 @@ ROLES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig:
-    """How long to fine-tune, and how."""
+class FinetuneConfig(TrainingConfig):
+    """How to fine-tune."""
 
-    max_steps: int | None = None
-    """optimizer steps; None: as many as `epochs` take"""
     epochs: float = 3.0
     """times every example is seen, when max_steps is not given"""
-    global_batch_size: int = 32
+    global_batch_examples: int = 32
     """examples in one optimizer step, over all processes"""
-    eval_steps: int = 100
-    """an evaluation every so many steps"""
     dropout: float = 0.0
     """while fine-tuning"""
-    precision: Precision = "auto"
-    """auto: bf16 where the hardware computes in it"""
-    seed: int = 0
-    """of the new weights, the order and dropout"""
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(name="adamw", learning_rate=5e-4, weight_decay=0.01)
     )
 
     def __post_init__(self) -> None:
-        if self.global_batch_size < 1:
-            raise ConfigError(f"global_batch_size must be at least 1, got {self.global_batch_size}.")
+        super().__post_init__()
+        if self.global_batch_examples < 1:
+            raise ConfigError(f"global_batch_examples must be at least 1, got {self.global_batch_examples}.")
+
+    @property
+    def global_batch_size(self) -> int:
+        return self.global_batch_examples
 
 
-def imply_tokenizer(inputs: dict[str, Artifact], store: Store) -> dict[str, Artifact]:
-    """Take the tokenizer that the examples were encoded with."""
-    if "examples" not in inputs or "tokenizer" in inputs:
-        return inputs
-    name = inputs["examples"].manifest.recipe.inputs["tokenizer"]
-    tokenizer = store.find_input(name.kind, name.id, name.digest)
-    tokenizer.verify()
-    return {**inputs, "tokenizer": tokenizer}
+def finetuning_stage(
+    module: str, run: "Callable[[Job[FinetuneConfig, TrainingExecution]], Artifact | None]"
+) -> Stage[FinetuneConfig, TrainingExecution]:
+    """Describe a stage that goes on from a pretrained model."""
+    return Stage(
+        module=module,
+        version=1,
+        kind="model",
+        config=FinetuneConfig,
+        execution=TrainingExecution,
+        roles=ROLES,
+        determinism="domain",
+        toolchain=(),
+        run=run,
+        imply=imply_tokenizer("examples"),
+        launchable=True,
+    )
 
 
 def open_base(inputs: dict[str, Artifact], config: FinetuneConfig, task: str) -> "tuple[CausalLM, TextEncoder]":
@@ -66,7 +73,6 @@ def open_base(inputs: dict[str, Artifact], config: FinetuneConfig, task: str) ->
     """
     from model.heads import CausalLM
     from model.open import open_model
-    from train.training import check_tokenizer
 
     base, examples = inputs["base"], inputs["examples"]
     if examples.facts["task"] != task:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from model.config import Sampling
 from pipeline.artifacts.artifact import Artifact
-from pipeline.stage import Job, Stage, main_of
-from train.execution import TrainingExecution
-from train.finetune import ROLES, FinetuneConfig, imply_tokenizer, open_base
+from pipeline.stage import Job, main_of
+from train.config import TrainingExecution
+from train.finetune import FinetuneConfig, finetuning_stage, open_base
+from train.training import start, train_and_publish
 
 if TYPE_CHECKING:
     from model.heads import CausalLM
@@ -20,23 +21,15 @@ def run(job: Job[FinetuneConfig, TrainingExecution]) -> Artifact | None:
     """Go on from the base model with conversations, and run the loop."""
     from model.decoding import generate
     from train.data import ExampleData, count_targets
-    from train.launch import launch
-    from train.loop import Schedule, Task
+    from train.loop import Task
     from train.objectives import next_token_loss
     from train.scoring import TokenBytes, prompt_of, score_conversations
-    from train.training import Trained, steps_of, train_and_publish
 
     config, execution, examples = job.config, job.execution, job.inputs["examples"]
     module, encoder = open_base(job.inputs, config, "conversation")
     data, held_out = (ExampleData(examples, split, module.config.context_length) for split in ("train", "validation"))
     token_bytes = TokenBytes.of(encoder.token_bytes)
-    started = launch(
-        precision=config.precision,
-        threads=execution.threads,
-        micro_batch_size=execution.micro_batch_size,
-        program=STAGE.module,
-        run_folder=job.run_folder,
-    )
+    started = start(job)
     prompt, _ = prompt_of(held_out, 0)
 
     def sample(module: "CausalLM") -> str:
@@ -52,29 +45,10 @@ def run(job: Job[FinetuneConfig, TrainingExecution]) -> Artifact | None:
         evaluate=lambda module: score_conversations(module, held_out, token_bytes, started, execution.micro_batch_size),
         sample=sample,
     )
-    schedule = Schedule(
-        max_steps=steps_of(config.max_steps, config.epochs, len(data), config.global_batch_size),
-        global_batch_size=config.global_batch_size,
-        eval_steps=config.eval_steps,
-        seed=config.seed,
-    )
-    trained = Trained(task="assistant", tokenizer=job.inputs["tokenizer"])
-    return train_and_publish(job, started, module, task, schedule, config.optimizer, trained)
+    return train_and_publish(job, started, module, task, purpose="assistant")
 
 
-STAGE = Stage(
-    module="train.instruct",
-    version=1,
-    kind="model",
-    config=FinetuneConfig,
-    execution=TrainingExecution,
-    roles=ROLES,
-    determinism="domain",
-    toolchain=(),
-    run=run,
-    imply=imply_tokenizer,
-    launchable=True,
-)
+STAGE = finetuning_stage("train.instruct", run)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,9 +21,9 @@ from pipeline.errors import ConfigError, StoppedError
 from pipeline.process import say
 from pipeline.sampling import Indices, Order, derive_seed, share_of
 from train.checkpoint import Checkpoints, TrainerState
-from train.execution import TrainingExecution
+from train.config import TrainingConfig, TrainingExecution
 from train.launch import Launch, check_world
-from train.optim import OptimizerConfig, Optimizers, learning_rate_factor
+from train.optim import Optimizers, learning_rate_factor
 from train.record import Record
 
 Batch: TypeAlias = dict[str, Tensor]
@@ -49,24 +49,14 @@ class Task:
     """what a target is, in the log"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """How long, and how much at a time."""
-
-    max_steps: int
-    global_batch_size: int
-    eval_steps: int
-    seed: int
-
-
 @dataclass(kw_only=True)
 class Loop:
     """One run: a network, a task, and where it is."""
 
     launch: Launch
     task: Task
-    schedule: Schedule
-    optimizer_config: OptimizerConfig
+    config: TrainingConfig
+    max_steps: int
     execution: TrainingExecution
     module: Model
     record: Record
@@ -80,20 +70,20 @@ class Loop:
         Raises StoppedError, with a checkpoint saved, when a signal asks to stop, and ConfigError when the loss is
         not finite.
         """
-        check_world(self.schedule.global_batch_size, self.launch.world_size)
+        check_world(self.config.global_batch_size, self.launch.world_size)
         self.module.to(self.launch.accelerator.device)
         self._model = self.launch.accelerator.prepare_model(self.module)
-        self._optimizers = Optimizers(self.module, self.optimizer_config)
-        self._order = Order(self.task.samples, self.schedule.seed)
+        self._optimizers = Optimizers(self.module, self.config.optimizer)
+        self._order = Order(self.task.samples, self.config.seed)
         self._restore()
         self._begun = time.monotonic() - self.state.seconds
         self._saved = time.monotonic()
         self.record.start(self.state.step, self.state.tokens)
         scores: dict[str, float] = {}
         with _stop_flag() as stop:
-            while self.state.step < self.schedule.max_steps:
+            while self.state.step < self.max_steps:
                 self._step()
-                if self._is_due(self.schedule.eval_steps) or self.state.step == self.schedule.max_steps:
+                if self._is_due(self.config.eval_steps) or self.state.step == self.max_steps:
                     scores = self._evaluate()
                 self._checkpoint_if_due(stopping=self._any(stop.is_set))
         return scores or self._evaluate()
@@ -102,14 +92,14 @@ class Loop:
 
     def _step(self) -> None:
         """Do one optimizer step over one global batch."""
-        state, size = self.state, self.schedule.global_batch_size
+        state, size = self.state, self.config.global_batch_size
         mine = share_of(self._order.at(state.samples, size), self.launch.rank, self.launch.world_size)
         batches = [self._batch(part) for part in _parts(mine, self.execution.micro_batch_size)]
         targets = self._sum(sum(self.task.targets(batch) for batch in batches))
         self._model.train()
         loss = torch.zeros((), device=self.launch.accelerator.device)
         for micro, batch in enumerate(batches):
-            torch.manual_seed(derive_seed(self.schedule.seed, "dropout", state.step, micro, self.launch.rank))
+            torch.manual_seed(derive_seed(self.config.seed, "dropout", state.step, micro, self.launch.rank))
             is_last = micro + 1 == len(batches)
             with nullcontext() if is_last else self.launch.accelerator.no_sync(self._model):
                 part = self.task.loss(self._model, batch)
@@ -119,15 +109,15 @@ class Loop:
         self._finish_step(loss, int(targets), mine)
 
     def _finish_step(self, loss: Tensor, targets: int, mine: Indices) -> None:
-        config, step = self.optimizer_config, self.state.step
+        config, step = self.config.optimizer, self.state.step
         limit = config.max_grad_norm or math.inf
         grad_norm = nn.utils.clip_grad_norm_(self.module.parameters(), limit)
-        factor = learning_rate_factor(config, step, self.schedule.max_steps)
+        factor = learning_rate_factor(config, step, self.max_steps)
         self._optimizers.step(factor)
         self.state = self._advanced(targets)
         if self.execution.log_samples:
             self.record.samples_of(self.state.step, self._gather_samples(mine))
-        if self._is_due(self.execution.log_steps) or self.state.step == self.schedule.max_steps:
+        if self._is_due(self.execution.log_steps) or self.state.step == self.max_steps:
             mean = self._sum(loss.item()) / targets
             self._check_finite(mean, float(grad_norm))
             self.record.training(
@@ -142,7 +132,7 @@ class Loop:
         old = self.state
         return TrainerState(
             step=old.step + 1,
-            samples=old.samples + self.schedule.global_batch_size,
+            samples=old.samples + self.config.global_batch_size,
             tokens=old.tokens + targets,
             seconds=time.monotonic() - self._begun,
             domains=old.domains,
@@ -185,11 +175,11 @@ class Loop:
         domains = state.domains if state.domains[-1] == domain else (*state.domains, domain)
         self.state = TrainerState(**{**vars(state), "domains": domains})
         if self.launch.is_main:
-            say(f"going on from step {state.step} of {self.schedule.max_steps}")
+            say(f"going on from step {state.step} of {self.max_steps}")
 
     def _checkpoint_if_due(self, *, stopping: bool) -> None:
         """Save by steps, by minutes, or because somebody wants us to stop; the last step is published instead."""
-        if self.state.step >= self.schedule.max_steps:
+        if self.state.step >= self.max_steps:
             return
         minutes = self.execution.checkpoint_minutes
         late = self._any(lambda: minutes > 0 and time.monotonic() - self._saved > 60 * minutes)
@@ -197,7 +187,7 @@ class Loop:
             self._save()
         if stopping:
             raise StoppedError(
-                f"stopped after step {self.state.step} of {self.schedule.max_steps}; a checkpoint is saved. "
+                f"stopped after step {self.state.step} of {self.max_steps}; a checkpoint is saved. "
                 "Run the same command again to go on."
             )
 

@@ -9,53 +9,35 @@ from dataclasses import dataclass, field
 
 from model.config import Architecture, GPTConfig, Sampling
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError
 from pipeline.stage import Job, Role, Stage, main_of
-from train.execution import TrainingExecution
-from train.launch import Precision
-from train.optim import OptimizerConfig
+from train.config import TrainingConfig, TrainingExecution
+from train.training import check_tokenizer, imply_tokenizer, start, train_and_publish
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
+class PretrainConfig(TrainingConfig):
     """What network to train, and how long."""
 
-    max_steps: int | None = None
-    """optimizer steps; None: as many as `epochs` take"""
-    epochs: float = 1.0
-    """times every window is seen, when max_steps is not given"""
     global_batch_tokens: int = 8192
     """tokens in one optimizer step, over all processes; a multiple of context_length"""
     stride: int | None = None
     """tokens from one window's start to the next; None: context_length"""
-    eval_steps: int = 100
-    """an evaluation and a sample of text every so many steps"""
-    precision: Precision = "auto"
-    """auto: bf16 where the hardware computes in it"""
-    seed: int = 0
-    """of the weights, the order and dropout"""
     sample_prompt: str = ""
     """how the sample of text begins; nothing: a new document"""
     model: Architecture = field(default_factory=Architecture)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
-        if self.global_batch_tokens % self.model.context_length:
+        super().__post_init__()
+        if self.global_batch_tokens < 1 or self.global_batch_tokens % self.model.context_length:
             raise ConfigError(
                 f"pretrain.global_batch_tokens must be a multiple of model.context_length, got "
                 f"{self.global_batch_tokens} and {self.model.context_length}."
             )
 
-
-def imply_tokenizer(inputs: dict[str, Artifact], store: Store) -> dict[str, Artifact]:
-    """Take the tokenizer that the shards were encoded with."""
-    if "shards" not in inputs or "tokenizer" in inputs:
-        return inputs
-    name = inputs["shards"].manifest.recipe.inputs["tokenizer"]
-    tokenizer = store.find_input(name.kind, name.id, name.digest)
-    tokenizer.verify()
-    return {**inputs, "tokenizer": tokenizer}
+    @property
+    def global_batch_size(self) -> int:
+        return self.global_batch_tokens // self.model.context_length
 
 
 def run(job: Job[PretrainConfig, TrainingExecution]) -> Artifact | None:
@@ -65,11 +47,9 @@ def run(job: Job[PretrainConfig, TrainingExecution]) -> Artifact | None:
     from model.heads import CausalLM
     from pipeline.encoding import TextEncoder
     from train.data import HeldOutStream, StreamData, count_targets
-    from train.launch import launch
-    from train.loop import Schedule, Task
+    from train.loop import Task
     from train.objectives import next_token_loss
     from train.scoring import TokenBytes, score_stream
-    from train.training import Trained, check_tokenizer, steps_of, train_and_publish
 
     config, execution, shards = job.config, job.execution, job.inputs["shards"]
     encoder = TextEncoder.of(check_tokenizer(job.inputs["tokenizer"], shards))
@@ -77,15 +57,8 @@ def run(job: Job[PretrainConfig, TrainingExecution]) -> Artifact | None:
     data = StreamData(shards, "train", length, config.stride or length)
     held_out = HeldOutStream(shards, "validation", length)
     token_bytes = TokenBytes.of(encoder.token_bytes)
-    started = launch(
-        precision=config.precision,
-        threads=execution.threads,
-        micro_batch_size=execution.micro_batch_size,
-        program=STAGE.module,
-        run_folder=job.run_folder,
-    )
+    started = start(job)
     prompt = encoder.encode(config.sample_prompt) or [encoder.end_of_text]
-    batch_size = config.global_batch_tokens // length
 
     def sample(module: CausalLM) -> str:
         ids = generate(module, prompt, Sampling(seed=config.seed), stop_ids=frozenset([encoder.end_of_text]))
@@ -99,16 +72,9 @@ def run(job: Job[PretrainConfig, TrainingExecution]) -> Artifact | None:
         evaluate=lambda module: score_stream(module, held_out, token_bytes, started, execution.micro_batch_size),
         sample=sample,
     )
-    schedule = Schedule(
-        max_steps=steps_of(config.max_steps, config.epochs, len(data), batch_size),
-        global_batch_size=batch_size,
-        eval_steps=config.eval_steps,
-        seed=config.seed,
-    )
     module = CausalLM(GPTConfig.of(config.model, vocab_size=encoder.vocab_size))
     init_weights(module, config.seed)
-    trained = Trained(task="pretrained", tokenizer=job.inputs["tokenizer"])
-    return train_and_publish(job, started, module, task, schedule, config.optimizer, trained)
+    return train_and_publish(job, started, module, task, purpose="pretrained")
 
 
 STAGE = Stage(
@@ -124,7 +90,7 @@ STAGE = Stage(
     determinism="domain",
     toolchain=(),
     run=run,
-    imply=imply_tokenizer,
+    imply=imply_tokenizer("shards"),
     launchable=True,
 )
 

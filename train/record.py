@@ -48,7 +48,7 @@ class Record:
             )
 
     def evaluation(self, step: int, scores: dict[str, float], sample: str | None) -> None:
-        """Log an evaluation: a row, a line, a sample of text, and the curve so far."""
+        """Log an evaluation: a row, a line, and a sample of text."""
         paused = time.monotonic()
         self._write({"step": step, **{f"validation_{name}": value for name, value in scores.items()}})
         if not self.active:

@@ -1,29 +1,47 @@
 """Machinery: what the training stages share: build the loop, run it, publish the model."""
 
-import math
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.identity import JSON
-from pipeline.encoding import TOKENIZER_FILES, TextEncoder
+from pipeline.artifacts.store import Store
+from pipeline.encoding import TOKENIZER_FILES
 from pipeline.errors import ConfigError
 from pipeline.stage import Job
+from train.config import TrainingExecution
 from train.launch import Launch
 
 if TYPE_CHECKING:
     from model.storage import Model
-    from train.loop import Loop, Schedule, Task
-    from train.optim import OptimizerConfig
+    from train.loop import Loop, Task
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What a stage says of the model it publishes."""
+def start(job: Job[Any, TrainingExecution]) -> Launch:
+    """Set up processes, device and precision for a training stage."""
+    from train.launch import launch
 
-    task: str
-    """pretrained | classifier | assistant"""
-    tokenizer: Artifact
+    return launch(
+        precision=job.config.precision,
+        threads=job.execution.threads,
+        micro_batch_size=job.execution.micro_batch_size,
+        program=job.stage.module,
+        run_folder=job.run_folder,
+    )
+
+
+def imply_tokenizer(role: str) -> Callable[[dict[str, Artifact], Store], dict[str, Artifact]]:
+    """Return what takes, for the role `tokenizer`, the one that the input `role` was encoded with."""
+
+    def imply(inputs: dict[str, Artifact], store: Store) -> dict[str, Artifact]:
+        if role not in inputs or "tokenizer" in inputs:
+            return inputs
+        name = inputs[role].manifest.recipe.inputs["tokenizer"]
+        tokenizer = store.find_input(name.kind, name.id, name.digest)
+        tokenizer.verify()
+        return {**inputs, "tokenizer": tokenizer}
+
+    return imply
 
 
 def check_tokenizer(tokenizer: Artifact, *made_with: Artifact) -> Artifact:
@@ -37,70 +55,60 @@ def check_tokenizer(tokenizer: Artifact, *made_with: Artifact) -> Artifact:
     return tokenizer
 
 
-def steps_of(max_steps: int | None, epochs: float, samples: int, global_batch_size: int) -> int:
-    """Return how many steps to do: as many as are asked for, else as the epochs take."""
-    steps = max_steps if max_steps is not None else math.ceil(epochs * samples / global_batch_size)
-    if steps < 1:
-        raise ConfigError(f"there is nothing to do: {steps} steps ({samples} samples, {epochs} epochs).")
-    return steps
-
-
 def train_and_publish(
-    job: Job[Any, Any],
-    launch: Launch,
-    module: "Model",
-    task: "Task",
-    schedule: "Schedule",
-    optimizer: "OptimizerConfig",
-    trained: Trained,
+    job: Job[Any, TrainingExecution], launch: Launch, module: "Model", task: "Task", *, purpose: str
 ) -> Artifact | None:
-    """Run the loop and publish what came out; only the main process has an artifact to return."""
+    """Run the loop and publish what came out as a model for `purpose`: pretrained, classifier or assistant.
+
+    Only the main process has an artifact to return.
+    """
     from train.checkpoint import Checkpoints
     from train.loop import Loop
     from train.record import Record
 
     job.run_folder.mkdir(parents=True, exist_ok=True)
+    max_steps = job.config.steps(task.samples)
     loop = Loop(
         launch=launch,
         task=task,
-        schedule=schedule,
-        optimizer_config=optimizer,
+        config=job.config,
+        max_steps=max_steps,
         execution=job.execution,
         module=module,
         lease=job.lease,
-        record=Record(job.run_folder, schedule.max_steps, active=launch.is_main, unit=task.unit),
+        record=Record(job.run_folder, max_steps, active=launch.is_main, unit=task.unit),
         checkpoints=Checkpoints(job.run_folder, keep=job.execution.keep_checkpoints),
     )
     scores = loop.run()
     launch.accelerator.wait_for_everyone()
-    artifact = _publish(job, loop, scores, trained) if launch.is_main else None
+    artifact = _publish(job, loop, scores, purpose) if launch.is_main else None
     launch.accelerator.wait_for_everyone()
     if launch.world_size > 1:
         launch.accelerator.end_training()
     return artifact
 
 
-def _publish(job: Job[Any, Any], loop: "Loop", scores: dict[str, float], trained: Trained) -> Artifact:
+def _publish(job: Job[Any, TrainingExecution], loop: "Loop", scores: dict[str, float], purpose: str) -> Artifact:
     from model.storage import save
 
     if job.lease is not None:
         job.lease.check()
-    encoder = TextEncoder.of(trained.tokenizer)
+    tokenizer = job.inputs["tokenizer"]
     with job.draft() as draft:
         save(loop.module, draft.path)
         for name in TOKENIZER_FILES:
-            (draft.path / name).write_bytes(trained.tokenizer.file(name).read_bytes())
+            (draft.path / name).write_bytes(tokenizer.file(name).read_bytes())
         loop.record.publish(draft.record)
         draft.domain.update(_domain(loop.state.domains))
         draft.fact(
-            task=trained.task,
+            task=purpose,
             model=vars(loop.module.config),
             labels=list(getattr(loop.module, "labels", ())),
             parameters=sum(parameter.numel() for parameter in loop.module.parameters()),
             steps=loop.state.step,
             tokens=loop.state.tokens,
-            vocab_size=encoder.vocab_size,
-            tokenizer_digest=trained.tokenizer.digest,
+            vocab_size=loop.module.config.vocab_size,
+            tokenizer_digest=tokenizer.digest,
             validation=scores,
         )
     return draft.artifact

@@ -16,8 +16,9 @@ from pipeline.sampling import Indices
 from train.checkpoint import Checkpoints
 from train.config import TrainingExecution
 from train.data import Batch, count_targets
+from train.finetune import FinetuneConfig
 from train.launch import Launch, launch
-from train.loop import Loop, Schedule, Task
+from train.loop import Loop, Task
 from train.objectives import IGNORE_INDEX, next_token_loss
 from train.optim import OptimizerConfig
 from train.record import Record
@@ -88,8 +89,12 @@ def loop(started: Launch, tmp_path: Path) -> Callable[..., Loop]:
         return Loop(
             launch=started,
             task=task or small_task(),
-            schedule=Schedule(max_steps=max_steps, global_batch_size=8, eval_steps=100, seed=11),
-            optimizer_config=optimizer or OptimizerConfig(warmup_steps=2, learning_rate=1e-2),
+            config=FinetuneConfig(
+                global_batch_examples=8,
+                seed=11,
+                optimizer=optimizer or OptimizerConfig(warmup_steps=2, learning_rate=1e-2),
+            ),
+            max_steps=max_steps,
             execution=how,
             module=small_network(dropout),
             record=Record(folder, max_steps, active=True),

@@ -10,8 +10,8 @@ import torch
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, DataError
-from train.finetune import FinetuneConfig, imply_tokenizer, open_base
-from train.training import check_tokenizer
+from train.finetune import FinetuneConfig, open_base
+from train.training import check_tokenizer, imply_tokenizer
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def inputs(tiny: Any) -> Callable[..., dict[str, Artifact]]:
 
 
 def test_the_tokenizer_is_the_one_of_the_examples(tiny: Any) -> None:
-    found = imply_tokenizer({"examples": tiny["dialogues"]}, tiny.store)
+    found = imply_tokenizer("examples")({"examples": tiny["dialogues"]}, tiny.store)
     assert found["tokenizer"].id == tiny["tokenizer"].id
-    assert imply_tokenizer({"base": tiny["pretrain"]}, tiny.store).keys() == {"base"}
+    assert imply_tokenizer("examples")({"base": tiny["pretrain"]}, tiny.store).keys() == {"base"}
 
 
 def test_a_base_model_is_opened_with_its_weights_and_the_dropout_asked_for(inputs: Callable[..., Any]) -> None:
@@ -68,5 +68,5 @@ def test_ids_of_two_tokenizers_never_mix(tiny: Any, program: Callable[..., Any],
 
 
 def test_a_global_batch_holds_at_least_one_example() -> None:
-    with pytest.raises(ConfigError, match="global_batch_size must be at least 1"):
-        FinetuneConfig(global_batch_size=0)
+    with pytest.raises(ConfigError, match="global_batch_examples must be at least 1"):
+        FinetuneConfig(global_batch_examples=0)

@@ -7,24 +7,6 @@ import pytest
 from safetensors.torch import load_file
 
 from model.config import GPTConfig, parameter_count
-from pipeline.errors import ConfigError
-from train.training import steps_of
-
-
-@pytest.mark.parametrize(
-    "max_steps, epochs, samples, batch, steps",
-    [(7, 1.0, 100, 10, 7), (None, 1.0, 100, 10, 10), (None, 1.0, 101, 10, 11), (None, 2.5, 10, 4, 7)],
-)
-def test_a_run_is_as_long_as_is_asked_or_as_its_epochs_take(
-    max_steps: int | None, epochs: float, samples: int, batch: int, steps: int
-) -> None:
-    assert steps_of(max_steps, epochs, samples, batch) == steps
-
-
-@pytest.mark.parametrize("max_steps, epochs", [(0, 1.0), (-3, 1.0), (None, 0.0)])
-def test_a_run_without_steps_is_refused(max_steps: int | None, epochs: float) -> None:
-    with pytest.raises(ConfigError, match="there is nothing to do"):
-        steps_of(max_steps, epochs, 100, 10)
 
 
 @pytest.mark.parametrize(
