@@ -258,13 +258,13 @@ def plan(run_: Run) -> int:
     return 0
 
 
-def _recipe_of(arguments: list[str]) -> str | None:
+def _place_of_recipe(arguments: list[str]) -> int | None:
     """Find the recipe before the real parse, which needs its steps: the first word that is no flag's value."""
     before = ""
-    for argument in arguments:
+    for place, argument in enumerate(arguments):
         takes_value = before in ("--from", "--launch", "--store") or (before.startswith("--") and "." in before)
         if not argument.startswith("-") and not (takes_value and "=" not in before):
-            return argument
+            return place
         before = argument
     return None
 
@@ -305,12 +305,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
 
     def body() -> int:
-        name = _recipe_of(arguments)
+        place = _place_of_recipe(arguments)
         own, overrides = arguments, dict[str, list[str]]()
         recipe = None
-        if name is not None and "--help" not in arguments and "-h" not in arguments:
-            recipe = load_recipe(name)
-            own, overrides = _split_overrides(recipe, arguments)
+        if place is not None and "--help" not in arguments and "-h" not in arguments:
+            recipe = load_recipe(arguments[place])
+            own, overrides = _split_overrides(recipe, [*arguments[:place], *arguments[place + 1 :]])
+            own = [arguments[place], *own]
         description = f"{__doc__}\nRecipes: {', '.join(recipe_names())}."
         command = tyro.cli(RunCommand, args=own, prog="python -m pipeline.run", description=description)
         recipe = recipe or load_recipe(command.recipe)
