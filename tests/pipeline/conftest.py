@@ -84,6 +84,12 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(Store(tmp_path / "store"))
 
 
+@pytest.fixture(scope="session")
+def make_bench() -> Callable[[Path], Bench]:
+    """Open a store at a place of one's own."""
+    return lambda root: Bench(Store(root))
+
+
 def paragraphs(count: int, seed: int = 0) -> list[str]:
     """Return different little paragraphs, the same ones for the same seed."""
     draw = random.Random(seed)
