@@ -7,9 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from itertools import count
-from pathlib import Path
 
 import pytest
 
@@ -173,9 +171,7 @@ def test_the_version_of_a_package_is_cut_to_the_numbers_asked_for() -> None:
     assert version_of("no-such-package-at-all") == "absent"
 
 
-def test_a_program_stays_offline_unless_it_is_told_otherwise(
-    monkeypatch: pytest.MonkeyPatch, program: Callable[..., object], tmp_path: Path
-) -> None:
+def test_a_program_stays_offline_unless_it_is_told_otherwise() -> None:
     code = "import os; from pipeline.process import prepare_process as p; p(); print(os.environ['HF_HUB_OFFLINE'])"
     base = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
 
