@@ -187,7 +187,7 @@ def checked_rows(source: Source, file: SourceFile, scratch: Path) -> Iterator[tu
     from pipeline.readers import rows_of
 
     strict = list(rows_of(source, file))
-    if file.format not in ("csv", "tsv", "jsonl", "parquet"):
+    if not strict or file.format not in ("csv", "tsv", "jsonl", "parquet"):
         yield from strict
         return
     kept = _datasets_rows(source, file, scratch, strict)
@@ -216,10 +216,15 @@ def _datasets_rows(
         }
     builder = {"tsv": "csv", "jsonl": "json"}.get(file.format, file.format)
     found = load_dataset(builder, data_files=str(path), split="train", cache_dir=str(scratch / "datasets"), **options)
-    if len(found) == len(strict) and not source.without:
+    if len(found) == len(strict) and all(map(_agree, found, (row for _, row in strict))):
         yield from found
-    else:  # rows that the card leaves out, or blank lines that the two readers count differently
+    else:  # rows that the card leaves out, blank lines, or a guess: `datasets` makes a date of text that looks like one
         yield from (row for _, row in strict)
+
+
+def _agree(read: dict[str, Any], row: dict[str, Any]) -> bool:
+    """Tell whether two readings of a row are equal; `datasets` fills in None for a field that only other rows have."""
+    return {name: value for name, value in read.items() if value is not None or name in row} == row
 
 
 def _labelled(source: Source, place: str, row: dict[str, Any]) -> Iterator[_Row | _Rejected]:

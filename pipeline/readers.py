@@ -167,6 +167,8 @@ def _csv(source: Source, file: SourceFile) -> Iterator[tuple[str, Row]]:
         for row in reader:
             if not columns:
                 columns = row
+                if len(set(columns)) < len(columns):
+                    raise DataError(f"{file.name}:{reader.line_num} names a column twice: {', '.join(columns)}.")
             elif row:
                 yield _csv_row(row, columns, f"{file.name}:{reader.line_num}")
     except csv.Error as error:

@@ -336,6 +336,7 @@ WRONG: dict[str, tuple[str, bytes | None, int, str]] = {
     "json of numbers": ("a.json", b"[1, 2]", 65, "entry 1 is int, not an object"),
     "json of one text": ("a.json", b'"text"', 65, "must hold a list of objects"),
     "ragged csv": ("a.csv", b"id,text\n1,a\n2,b,c\n", 65, "a.csv:3 has 3 fields where 2 are expected (id, text)"),
+    "column twice": ("a.csv", b"text,id,text\na,1,b\n", 65, "a.csv:1 names a column twice: text, id, text"),
     "open quote": ("a.csv", b'id,text\n1,"a\n', 65, "is not csv"),
     "no parquet": ("a.parquet", b"PAR1 nothing", 65, "a.parquet is not Parquet"),
     "no reader": ("a.png", b"\x89PNG", 65, "a.png is of a kind that cannot be read"),

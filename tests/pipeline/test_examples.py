@@ -175,6 +175,37 @@ def test_every_tabular_format_gives_the_same_examples(
     assert rows_of(made) == expected
 
 
+def test_text_that_looks_like_a_date_or_a_number_stays_text(
+    examples: Callable[..., Artifact], encoder: TextEncoder
+) -> None:
+    texts = [f"2020-01-{day:02d}" for day in range(1, 29)] + ["1", "1.0", "true", "null", "NaN"]
+
+    artifact = examples([{"text": text, "label": LABELS[i % 2]} for i, text in enumerate(texts)])
+
+    assert {encoder.decode(row["input_ids"]) for row in rows_of(artifact)} == set(texts)
+
+
+def test_a_field_that_only_some_rows_have_takes_nothing_from_the_others(examples: Callable[..., Artifact]) -> None:
+    artifact = examples([*labelled(20), {"text": "A crow."}, {"text": "A rook.", "label": "bird", "more": {"n": [1]}}])
+
+    assert rejects(artifact) == [("rows.jsonl:21", "no label")]
+    assert len(rows_of(artifact)) == 21
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_a_file_without_rows_is_bad_data(chain: Any, tmp_path: Path, name: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / name).touch()
+    if name == "a.parquet":
+        pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / name)
+
+    ended = chain.bench("pipeline.examples", "--source", str(tmp_path / name), "--tokenizer", chain.tokenizer.reference)
+
+    assert (ended.code, "the rows have []" in ended.err) == (65, True), ended.err
+
+
 def test_other_fields_are_named_on_the_command_line(examples: Callable[..., Artifact]) -> None:
     rows = [{"title": f"T{i}", "body": "b", "kind": i % 2} for i in range(20)]
 
