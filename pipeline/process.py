@@ -34,9 +34,6 @@ _RECORDED_ENVIRONMENT = (
 )
 _RECORDED_PACKAGES = ("accelerate", "datasets", "numpy", "pyarrow", "safetensors", "tokenizers", "torch")
 
-DIE_WITH_PARENT = "CAIRN_DIE_WITH_PARENT"
-"""names, for a step that `pipeline.run` started, the process it must not outlive"""
-
 
 def say(message: str) -> None:
     """Tell the person something; the log is on stderr, stdout is for the result."""
@@ -73,7 +70,7 @@ def _stop(signum: int, frame: FrameType | None) -> None:
 
 
 def prepare_process() -> None:
-    """Make SIGTERM an orderly end, stay offline, share the processor, and, when asked to, end with the parent."""
+    """Make SIGTERM an orderly end, stay offline, share the processor, and end with a launcher."""
     signal.signal(signal.SIGTERM, _stop)
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
         os.environ.setdefault(name, "1")
@@ -81,8 +78,6 @@ def prepare_process() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if "ACCELERATE_MIXED_PRECISION" in os.environ:  # by `accelerate launch`, which passes no signal on
         die_with_parent(os.getppid())
-    elif DIE_WITH_PARENT in os.environ:
-        die_with_parent(int(os.environ[DIE_WITH_PARENT]))
 
 
 def die_with_parent(parent: int) -> None:

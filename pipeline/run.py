@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,7 @@ from pipeline.artifacts.lease import live_holder
 from pipeline.artifacts.store import Store
 from pipeline.artifacts.summary import next_commands
 from pipeline.errors import CairnError, StoppedError, UsageError
-from pipeline.process import DIE_WITH_PARENT, guarded, prepare_process, say
+from pipeline.process import die_with_parent, guarded, prepare_process, say
 from pipeline.program import default_store
 from pipeline.recipe import RecipeFile, Step, load_recipe, recipe_names
 from pipeline.settings import nearest
@@ -183,8 +184,9 @@ class _StepFailed(CairnError):
 
 def _call(command: list[str]) -> int:
     """Run a child in a process group of its own and hand signals on to all of it."""
-    environment = {**os.environ, DIE_WITH_PARENT: str(os.getpid())}
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment, start_new_session=True)
+    # Also the launcher of a step ends when this process is killed, whatever program it is.
+    prepare = partial(die_with_parent, os.getpid())
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True, preexec_fn=prepare)
 
     def pass_on(signum: int, frame: object) -> None:
         os.killpg(child.pid, signum)

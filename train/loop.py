@@ -154,7 +154,7 @@ class Loop:
 
     def _evaluate(self) -> dict[str, float]:
         self._model.eval()
-        with torch.inference_mode():
+        with self.record.paused(), torch.inference_mode():
             scores = self.task.evaluate(self.module)
             sample = self.task.sample(self.module) if self.launch.is_main else None
         self.record.evaluation(self.state.step, scores, sample)

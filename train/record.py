@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,17 +51,20 @@ class Record:
 
     def evaluation(self, step: int, scores: dict[str, float], sample: str | None) -> None:
         """Log an evaluation: a row, a line, and a sample of text."""
-        paused = time.monotonic()
-        self._write({"step": step, **{f"validation_{name}": value for name, value in scores.items()}})
+        row = {"step": step, **{f"validation_{name}": value for name, value in scores.items()}}
+        self._write(row if sample is None else {**row, "sample": sample})
         if not self.active:
             return
         say(f"step {step} | validation " + " | ".join(f"{name} {value:.4f}" for name, value in scores.items()))
         if sample is not None:
             say(f"  sample: {sample[:300]!r}")
-            with (self.folder / SAMPLES).open("a", encoding="utf-8") as file:
-                file.write(f"--- step {step}\n{sample}\n")
-        # The rate is of training: time spent here does not count.
-        self._last = (self._last[0] + time.monotonic() - paused, *self._last[1:])
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time of this block out of the rate, which is of training alone."""
+        begun = time.monotonic()
+        yield
+        self._last = (self._last[0] + time.monotonic() - begun, *self._last[1:])
 
     def samples_of(self, step: int, samples: list[int]) -> None:
         """Log which samples a step was made of."""
@@ -69,10 +74,14 @@ class Record:
 
     def publish(self, target: Path) -> None:
         """Copy the record beside a published model, with the curve drawn."""
-        for name in (METRICS, SAMPLES, ORDER):
+        for name in (METRICS, ORDER):
             if (self.folder / name).exists():
                 (target / name).write_bytes((self.folder / name).read_bytes())
-        draw_curve(list(read_lines(self.folder / METRICS)), target / CURVE)
+        rows = list(read_lines(self.folder / METRICS))
+        samples = [f"--- step {row['step']}\n{row['sample']}\n" for row in rows if "sample" in row]
+        if samples:
+            (target / SAMPLES).write_text("".join(samples), encoding="utf-8")
+        draw_curve(rows, target / CURVE)
 
     def _write(self, row: JSON) -> None:
         if self.active:

@@ -50,8 +50,11 @@ def test_an_evaluation_is_a_row_a_line_and_a_sample(
 ) -> None:
     record.start(0, 0)
     record.evaluation(50, {"loss": 2.0, "perplexity": 7.39}, "Once there was")
-    assert rows(tmp_path) == [{"step": 50, "validation_loss": 2.0, "validation_perplexity": 7.39}]
-    assert (tmp_path / "samples.txt").read_text() == "--- step 50\nOnce there was\n"
+    row = {"step": 50, "validation_loss": 2.0, "validation_perplexity": 7.39, "sample": "Once there was"}
+    assert rows(tmp_path) == [row]
+    (tmp_path / "published").mkdir()
+    record.publish(tmp_path / "published")
+    assert (tmp_path / "published" / "samples.txt").read_text() == "--- step 50\nOnce there was\n"
     assert "step 50 | validation loss 2.0000 | perplexity 7.3900" in capfd.readouterr().err
 
 
