@@ -276,6 +276,22 @@ def test_a_stopped_run_waits_for_what_its_launcher_left_and_says_75(
     assert status["state"] == "stopped" and len(list(where.glob("runs/*/checkpoints/step-*"))) == 1
 
 
+@pytest.mark.slow
+def test_a_killed_run_takes_its_launcher_and_the_trainer_along(
+    recipe: Path, store: Callable[[str], Path], tmp_path: Path
+) -> None:
+    where, log = store("store"), tmp_path / "log"
+    with log.open("wb") as file:
+        command = [*PYTHON, "-m", "pipeline.run", str(recipe), "--launch", LAUNCH, "--pretrain.max-steps", "3000"]
+        run = subprocess.Popen(command, cwd=ROOT, env=environment(where), stdout=file, stderr=file)
+    wait_until(lambda: "step   10/3000" in log.read_text(), 60, log.read_text)
+    started = psutil.Process(run.pid).children(recursive=True)
+    assert len(started) >= 2
+    run.kill()
+    run.wait(10)
+    wait_until(lambda: not any(map(alive, started)), 60, log.read_text)
+
+
 def test_the_exit_code_of_an_earlier_attempt_is_not_that_of_a_launcher_that_cannot_start(
     recipe: Path, store: Callable[[str], Path]
 ) -> None:
