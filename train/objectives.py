@@ -6,6 +6,7 @@ B batch, T time, V vocabulary, L labels.
 import math
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -19,11 +20,9 @@ CHUNK_ROWS = 256
 def next_token_loss(logits: Float[Tensor, "B T V"], labels: Int[Tensor, "B T"]) -> Float[Tensor, ""]:
     """Return the summed cross-entropy in nats; labels are already shifted, IGNORE_INDEX has none."""
     rows, targets = logits.flatten(0, 1), labels.flatten()
-    total = rows.new_zeros(())
-    for start in range(0, len(rows), CHUNK_ROWS):
-        part = slice(start, start + CHUNK_ROWS)
-        total = total + F.cross_entropy(rows[part], targets[part], ignore_index=IGNORE_INDEX, reduction="sum")
-    return total
+    parts = zip(torch.split(rows, CHUNK_ROWS), torch.split(targets, CHUNK_ROWS), strict=True)
+    losses = [F.cross_entropy(row, target, ignore_index=IGNORE_INDEX, reduction="sum") for row, target in parts]
+    return sum(losses, start=rows.new_zeros(()))
 
 
 def classification_loss(logits: Float[Tensor, "B L"], labels: Int[Tensor, " B"]) -> Float[Tensor, ""]:
