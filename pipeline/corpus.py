@@ -66,8 +66,16 @@ def resolve(config: CorpusConfig, store: Store) -> CorpusConfig:
     if not sources:
         raise ConfigError("No text was named: give --source FILE_OR_FOLDER, or --cards NAME.")
     default = {"validation": config.validation_fraction}
+    check_names(sources)
     filled = tuple(replace(source, split=source.split or default) for source in sources)
     return replace(config, cards=(), source=None, text="{text}", documents="auto", sources=filled)
+
+
+def check_names(sources: tuple[Source, ...]) -> None:
+    """Raise ConfigError when two sources have one name: what is said of one would be said of both."""
+    twice = [name for name, count in Counter(source.name for source in sources).items() if count > 1]
+    if twice:
+        raise ConfigError(f"two sources are called {twice[0]!r}; rename one of the cards.")
 
 
 def own_source(path: str | None, text: str, documents: Documents, store: Store) -> tuple[Source, ...]:
@@ -84,9 +92,11 @@ def run(job: Job[CorpusConfig, Workers]) -> Artifact:
     sources = job.config.sources
     files = [(source, file) for source in sources for file in open_source(source, job.store)]
     with job.store.scratch() as scratch, job.draft() as draft:
-        gathered = _gather(files, None, scratch / "whole", job.execution.workers)
-        block_bytes = _block_bytes(files, gathered, job.config.block_bytes)
-        if block_bytes is not None:
+        gathered = _gather(files, job.config.block_bytes, scratch / "whole", job.execution.workers)
+        block_bytes = job.config.block_bytes if _cut(sources) else None
+        if len(gathered.kept) < FEW_DOCUMENTS and any(_may_be_cut(*entry) for entry in files):
+            block_bytes = max(1, min(job.config.block_bytes, sum(gathered.sizes) // 16))
+            files = [_as_blocks(source, file) for source, file in files]
             gathered = _gather(files, block_bytes, scratch / "blocks", job.execution.workers)
         _write(draft, sources, gathered, job.config.part_bytes)
         _write_sources(draft.path / "sources.jsonl", files)
@@ -94,15 +104,17 @@ def run(job: Job[CorpusConfig, Workers]) -> Artifact:
     return draft.artifact
 
 
-def _block_bytes(files: Sequence[tuple[Source, SourceFile]], gathered: "_Gathered", wanted: int) -> int | None:
-    """Decide whether whole files are too few documents, and how large the blocks then are."""
-    from pipeline.readers import may_be_cut
+def _cut(sources: tuple[Source, ...]) -> bool:
+    return any(source.documents == "blocks" for source in sources)
 
-    asked = any(source.documents == "blocks" for source, _ in files)
-    few = len(gathered.kept) < FEW_DOCUMENTS and any(may_be_cut(source, file) for source, file in files)
-    if not asked and not few:
-        return None
-    return wanted if asked else max(1, min(wanted, sum(gathered.sizes) // 16))
+
+def _may_be_cut(source: Source, file: SourceFile) -> bool:
+    """Tell whether it was left open how a file becomes documents; a row is a document always."""
+    return source.documents == "auto" and file.format == "txt"
+
+
+def _as_blocks(source: Source, file: SourceFile) -> tuple[Source, SourceFile]:
+    return (replace(source, documents="blocks") if _may_be_cut(source, file) else source), file
 
 
 # --- reading: a map over groups of files ---------------------------------------------------------------------
@@ -113,7 +125,7 @@ class _Group:
     """A task: consecutive files of the sources, and the scratch file their documents go to."""
 
     files: tuple[tuple[Source, SourceFile], ...]
-    block_bytes: int | None
+    block_bytes: int
     path: Path
 
 
@@ -128,9 +140,7 @@ class _Gathered:
     read: int
 
 
-def _gather(
-    files: Sequence[tuple[Source, SourceFile]], block_bytes: int | None, folder: Path, workers: int
-) -> _Gathered:
+def _gather(files: Sequence[tuple[Source, SourceFile]], block_bytes: int, folder: Path, workers: int) -> _Gathered:
     folder.mkdir()
     groups = [
         _Group(files=group, block_bytes=block_bytes, path=folder / f"{i:05d}.arrow")

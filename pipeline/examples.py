@@ -18,7 +18,7 @@ from pipeline.artifacts.identity import canonical_json
 from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Draft, Store
 from pipeline.cards import Pair, Source, load_card
-from pipeline.corpus import SPLITS, RejectWriter, assign_splits
+from pipeline.corpus import SPLITS, RejectWriter, assign_splits, check_names
 from pipeline.errors import ConfigError, DataError
 from pipeline.parallel import Workers, map_parts
 from pipeline.sources import SourceFile, open_source, source_of_path
@@ -98,6 +98,7 @@ def resolve(config: ExamplesConfig, store: Store) -> ExamplesConfig:
         sources = tuple(map(load_card, config.cards))
     if not sources:
         raise ConfigError("No rows were named: give --source FILE, or --cards NAME.")
+    check_names(sources)
     default = {"validation": config.validation_fraction}
     plain = ExamplesConfig()
     return replace(

@@ -225,20 +225,15 @@ _ROW_READERS: dict[str, Callable[[Source, SourceFile], Iterator[tuple[str, Row]]
 # --- documents -----------------------------------------------------------------------------------------------
 
 
-def documents_of(source: Source, file: SourceFile, *, block_bytes: int | None = None) -> Iterator[Document]:
-    """Yield the documents of a file, normalised; with `block_bytes`, those the source left open cut into blocks."""
+def documents_of(source: Source, file: SourceFile, *, block_bytes: int) -> Iterator[Document]:
+    """Yield the documents of a file, normalised; those of a source of blocks cut to about `block_bytes`."""
     for document in _whole_documents(source, file):
         text = normalize(document.text)
-        if block_bytes is None or not may_be_cut(source, file):
+        if source.documents != "blocks":
             yield Document(text.strip("\n"), document.place)
             continue
         for number, block in enumerate(blocks_of(text, block_bytes), 1):
             yield Document(block.strip("\n"), f"{document.place}#{number}")
-
-
-def may_be_cut(source: Source, file: SourceFile) -> bool:
-    """Tell whether a file's documents may be cut into blocks: a row is a document, unless the source says blocks."""
-    return source.documents == "blocks" or (source.documents == "auto" and file.format == "txt")
 
 
 def _whole_documents(source: Source, file: SourceFile) -> Iterator[Document]:

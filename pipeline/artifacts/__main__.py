@@ -14,7 +14,7 @@ from typing import Annotated
 from tyro.conf import Positional, subcommand
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.identity import JSON, SHORT
+from pipeline.artifacts.identity import JSON, SHORT, shorten
 from pipeline.artifacts.lineage import draw, trace
 from pipeline.artifacts.store import KINDS, Store
 from pipeline.artifacts.summary import next_commands, summarize
@@ -139,19 +139,26 @@ def _list(command: List, store: Store) -> int:
     if command.kind is not None and command.kind not in KINDS:
         raise MissingError(f"there is no kind {command.kind!r}; the kinds are {', '.join(KINDS)}.")
     names = {target: name for name, target in store.refs().items()}
-    found = [store.open(path) for path in store.folders(command.kind)]
-    rows = [
-        {"reference": a.reference, "digest": a.digest, "name": names.get(a.reference), "summary": summarize(a)}
-        for a in found
-    ]
+    rows = [_row(path, names, store) for path in store.folders(command.kind)]
 
     def lines() -> Iterator[str]:
-        for artifact, row in zip(found, rows, strict=True):
-            yield f"{artifact.short:<24} {row['name'] or '':<24} {row['summary']}"
+        for row in rows:
+            yield f"{shorten(row['reference']):<24} {row['name'] or '':<24} {row['summary']}"
         if not rows:
             yield f"nothing is published in {store.root}"
 
     return _print(command, rows, lines())
+
+
+def _row(path: Path, names: dict[str, str], store: Store) -> dict[str, JSON]:
+    """Describe an artifact in a row of the list; a damaged manifest must not hide the others."""
+    reference = f"{path.parent.name}:{path.name}"
+    row: dict[str, JSON] = {"reference": reference, "name": names.get(reference), "digest": None}
+    try:
+        artifact = store.open(path)
+    except IntegrityError:
+        return {**row, "summary": "its manifest is damaged: repair it"}
+    return {**row, "digest": artifact.digest, "summary": summarize(artifact)}
 
 
 def _show(command: Show, store: Store) -> int:

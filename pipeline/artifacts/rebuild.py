@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.identity import JSON
+from pipeline.artifacts.identity import JSON, SHORT
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.store import Store
 from pipeline.artifacts.summary import differences
@@ -88,10 +88,17 @@ def repair(kind: str, identity: str, store: Store) -> tuple[Artifact, Path | Non
     """Move a damaged artifact to quarantine and build it again; return it and where the damaged one is.
 
     An artifact that is whole stays as it is.  Raises IntegrityError when what comes out has another digest than the
-    manifest states: then what was made from it cannot be vouched for.
+    manifest states: then what was made from it cannot be vouched for; and when the manifest itself is damaged: then it
+    does not say how to build it, and it is only moved away.
     """
-    path = store.place(kind, identity)
-    artifact = store.open(path)
+    try:
+        artifact = store.open(store.place(kind, identity))
+    except IntegrityError:
+        moved = store.quarantine(kind, identity)
+        raise IntegrityError(
+            f"the manifest of {kind}:{identity[:SHORT]} is damaged and no longer says how it was made; "
+            f"it is now {moved}. Run the recipe or command that made it again: it gets the same name."
+        ) from None
     try:
         artifact.verify(rehash=True)
         return artifact, None

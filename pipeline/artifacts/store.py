@@ -7,7 +7,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -141,9 +141,10 @@ class Store:
         if artifact is not None and artifact.digest == digest:
             return artifact
         for path in self.folders(name_kind):
-            other = self.open(path)
-            if other.digest == digest:
-                return other
+            with suppress(IntegrityError):  # of some other artifact
+                other = self.open(path)
+                if other.digest == digest:
+                    return other
         raise MissingError(f"{name_kind}:{identity[:SHORT]} (digest {digest[:SHORT]}) is not in the store {self.root}.")
 
     def _not_found(self, reference: str, kind: str | None, found: list[Path]) -> MissingError:

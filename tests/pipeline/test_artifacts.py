@@ -183,6 +183,18 @@ def test_verify_sees_a_manifest_that_was_edited(chain: Any) -> None:
     assert (ended.code, str(path) in ended.err) == (71, True)
 
 
+def test_a_damaged_manifest_hides_nothing_and_repair_moves_it_so_that_the_same_command_builds_it(chain: Any) -> None:
+    (chain.corpus.path / "manifest.json").write_text("{")
+
+    listed = chain.bench.artifacts("list").out
+    repaired = chain.bench.artifacts("repair", chain.corpus.short)
+
+    assert "its manifest is damaged: repair it" in listed and chain.tokenizer.short in listed
+    assert repaired.code == 71 and "no longer says how it was made" in repaired.err
+    assert not chain.corpus.path.exists()
+    assert [path.name.split("-")[1] for path in (chain.bench.store.root / "quarantine").iterdir()] == [chain.corpus.id]
+
+
 def test_repair_leaves_a_whole_artifact_alone(chain: Any) -> None:
     before = (chain.corpus.path / "manifest.json").stat()
 

@@ -14,8 +14,9 @@ import pytest
 from pipeline import corpus as corpus_module
 from pipeline.arrow import read_rows
 from pipeline.artifacts.artifact import Artifact
-from pipeline.corpus import assign_splits, split_of
-from pipeline.errors import DataError
+from pipeline.artifacts.store import Store
+from pipeline.corpus import CorpusConfig, assign_splits, resolve, split_of
+from pipeline.errors import ConfigError, DataError
 from pipeline.sources import local_files
 
 Row = dict[str, Any]
@@ -245,6 +246,19 @@ def test_a_folder_of_many_files_is_not_cut(bench: Any, tmp_path: Path) -> None:
 
     assert artifact.facts["block_bytes"] is None
     assert sum(artifact.facts["documents"].values()) == 120
+
+
+def test_two_cards_of_one_name_are_refused(tmp_path: Path) -> None:
+    cards = []
+    for room in ("a", "b"):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "mine.txt").write_text("Text.")
+        card = tmp_path / room / "mine.md"
+        card.write_text(f"---\nlicense: cc0-1.0\nsource:\n  location: mine.txt\n  sha256: '{'0' * 64}'\n---\n")
+        cards.append(str(card))
+
+    with pytest.raises(ConfigError, match="two sources are called 'mine'"):
+        resolve(CorpusConfig(cards=tuple(cards)), Store(tmp_path / "store"))
 
 
 def test_rows_are_never_cut_however_few_they_are(bench: Any, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_plain_text_has_no_rows(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is txt, which has no rows"):
         list(rows_of(source(), file))
     with pytest.raises(ConfigError, match="use file, blocks or separator"):
-        list(documents_of(source(documents="rows"), file))
+        list(documents_of(source(documents="rows"), file, block_bytes=9))
 
 
 def test_json_nested_too_deep_is_bad_data(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_json_nested_too_deep_is_bad_data(tmp_path: Path) -> None:
 # --- documents -----------------------------------------------------------------------------------------------
 
 
-def places(about: Source, file: SourceFile, block_bytes: int | None = None) -> dict[str, str]:
+def places(about: Source, file: SourceFile, block_bytes: int = 4096) -> dict[str, str]:
     return {document.place: document.text for document in documents_of(about, file, block_bytes=block_bytes)}
 
 
@@ -177,7 +177,7 @@ def test_documents_are_parted_by_their_separator(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("documents", "name", "is_cut"),
     [
-        ("auto", "a.txt", True),
+        ("auto", "a.txt", False),
         ("blocks", "a.txt", True),
         ("file", "a.txt", False),
         ("auto", "a.jsonl", False),
@@ -185,9 +185,7 @@ def test_documents_are_parted_by_their_separator(tmp_path: Path) -> None:
         ("rows", "a.jsonl", False),
     ],
 )
-def test_only_what_the_source_left_open_is_cut_into_blocks(
-    tmp_path: Path, documents: Any, name: str, is_cut: bool
-) -> None:
+def test_only_a_source_of_blocks_is_cut_into_blocks(tmp_path: Path, documents: Any, name: str, is_cut: bool) -> None:
     text = "one\n\ntwo\n\nthree"
     file = file_of(tmp_path / name, text if name.endswith(".txt") else json.dumps({"text": text}))
 

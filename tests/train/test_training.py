@@ -39,7 +39,8 @@ def test_a_model_carries_its_tokenizer_and_the_record_of_its_training(step: str,
 def test_the_scores_in_the_facts_are_those_of_the_last_evaluation(tiny: Any) -> None:
     model = tiny["pretrain"]
     rows = [json.loads(line) for line in (model.record / "metrics.jsonl").read_text().splitlines()]
-    logged = {key.removeprefix("validation_"): value for key, value in rows[-1].items() if key.startswith("validation_")}
+    last = {key: value for key, value in rows[-1].items() if key.startswith("validation_")}
+    logged = {key.removeprefix("validation_"): value for key, value in last.items()}
     assert model.facts["validation"] == logged
     scored = tiny["pretrain_scores"].facts["scores"]
     assert scored == pytest.approx(logged, rel=1e-3), "train.evaluate finds what training found"
