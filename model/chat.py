@@ -67,11 +67,12 @@ def reply_to(opened: "OpenedModel", history: Sequence[Message], sampling: Sampli
     from model.decoding import generate
 
     encoder, length = opened.encoder, opened.module.config.context_length
-    turns = list(history)
-    prompt, _ = encoder.conversation_ids(turns, reply_follows=True)
-    while len(prompt) > length // 2 and len(turns) > 1:
-        del turns[0]
-        prompt, _ = encoder.conversation_ids(turns, reply_follows=True)
+    system = [turn for turn in history[:1] if turn.role == "system"]
+    turns = list(history[len(system) :])
+    prompt, _ = encoder.conversation_ids([*system, *turns], reply_follows=True)
+    while len(prompt) > length // 2 and len(turns) > 2:
+        del turns[:2]  # what was said, and the reply to it
+        prompt, _ = encoder.conversation_ids([*system, *turns], reply_follows=True)
     ids = generate(opened.module, prompt, sampling, stop_ids=encoder.stop_ids, banned_ids=encoder.role_ids)
     yield from encoder.stream(ids)
 

@@ -60,8 +60,9 @@ def until(pieces: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
         if found:
             yield held[: min(found)]
             return
-        yield held[: len(held) - longest]
-        held = held[len(held) - longest :]
+        cut = max(0, len(held) - longest)
+        yield held[:cut]
+        held = held[cut:]
     yield held
 
 

@@ -1,8 +1,9 @@
 """Machinery: data cards: a Hugging Face dataset card whose front matter is the definition of a source."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -13,6 +14,9 @@ from pipeline.settings import build, nearest
 from pipeline.templates import check_template
 
 FOLDER = Path(__file__).parent.parent / "data_cards"
+
+LEFT_OUT = "left out by the card"
+"""the reason of such a reject"""
 
 Documents = Literal["auto", "file", "blocks", "separator", "rows"]
 Format = Literal["", "txt", "json", "jsonl", "csv", "tsv", "parquet", "yaml_conversations"]
@@ -64,6 +68,10 @@ class Source:
         if (self.documents == "separator") != bool(self.separator):
             raise ConfigError(f"source {self.name}: documents = separator and the separator itself belong together.")
 
+    def leaves_out(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether the card leaves this row out."""
+        return any(str(row.get(name)) in values for name, values in self.without.items())
+
     @property
     def as_license(self) -> License:
         return License(source=self.name, license=self.license, attribution=self.attribution)
@@ -86,7 +94,7 @@ def load_card(name: str) -> Source:
     table = front.get("source")
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: the front matter has no table `source`; data_cards/README.md says what goes in it.")
-    table = {**table, "pairs": [_with_lists(pair, "where") for pair in table.get("pairs", [])]}
+    table = {**table, "pairs": [_with_lists(pair, "where") for pair in table.get("pairs") or []]}
     table = _with_lists(table, "without")
     license_ = front.get("license", "unknown")
     source = build(Source, {"name": path.stem, "license": str(license_), **table}, f"{path}: source")
@@ -95,7 +103,10 @@ def load_card(name: str) -> Source:
 
 def front_matter(path: Path) -> dict[str, JSON]:
     """Return the YAML between the two `---` lines at the top of a card."""
-    parts = path.read_text(encoding="utf-8").split("---\n", 2)
+    try:
+        parts = path.read_text(encoding="utf-8").split("---\n", 2)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8: {error}") from error
     if len(parts) != 3 or parts[0].strip():
         raise ConfigError(f"{path} has no front matter: a card starts with YAML between two lines of ---.")
     try:
@@ -109,7 +120,10 @@ def _with_lists(table: JSON, key: str) -> JSON:
     """Let `where: {topic: X}` stand for `where: {topic: [X]}`."""
     if not isinstance(table, dict):
         return table
-    chosen = {name: value if isinstance(value, list) else [value] for name, value in table.get(key, {}).items()}
+    found = table.get(key) or {}
+    if not isinstance(found, dict):
+        raise ConfigError(f"{key} must be a table of fields and their values, got {found!r}.")
+    chosen = {name: value if isinstance(value, list) else [value] for name, value in found.items()}
     return {**table, key: chosen}
 
 

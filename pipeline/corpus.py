@@ -41,6 +41,8 @@ class CorpusConfig:
     """for rows of --source: a template of the fields that make the text"""
     documents: Documents = "auto"
     """for --source: how a file becomes documents"""
+    separator: str = ""
+    """for --source with --documents separator: the text between two documents"""
     validation_fraction: float = 0.05
     """share of the documents held out, for sources whose card does not say"""
     block_bytes: int = 4096
@@ -62,13 +64,22 @@ def resolve(config: CorpusConfig, store: Store) -> CorpusConfig:
     """Replace the names of cards and paths by what they say, hashes included."""
     if config.sources:
         return config
-    sources = own_source(config.source, config.text, config.documents, store) or tuple(map(load_card, config.cards))
+    sources = own_source(config, store) or tuple(map(load_card, config.cards))
     if not sources:
         raise ConfigError("No text was named: give --source FILE_OR_FOLDER, or --cards NAME.")
     default = {"validation": config.validation_fraction}
     check_names(sources)
     filled = tuple(replace(source, split=source.split or default) for source in sources)
-    return replace(config, cards=(), source=None, text="{text}", documents="auto", sources=filled)
+    plain = CorpusConfig()
+    return replace(
+        config,
+        cards=(),
+        source=None,
+        text=plain.text,
+        documents=plain.documents,
+        separator=plain.separator,
+        sources=filled,
+    )
 
 
 def check_names(sources: tuple[Source, ...]) -> None:
@@ -78,13 +89,15 @@ def check_names(sources: tuple[Source, ...]) -> None:
         raise ConfigError(f"two sources are called {twice[0]!r}; rename one of the cards.")
 
 
-def own_source(path: str | None, text: str, documents: Documents, store: Store) -> tuple[Source, ...]:
+def own_source(config: CorpusConfig, store: Store) -> tuple[Source, ...]:
     """Describe a user's own file or folder as a source, if there is one."""
-    if path is None:
+    if config.source is None:
         return ()
-    if path.endswith(".md") and Path(path).read_bytes()[:4] == b"---\n":
+    path = Path(config.source).expanduser()
+    if path.suffix == ".md" and path.is_file() and path.read_bytes()[:4] == b"---\n":
         say(f"{path} starts like a data card; it is read as text. To use it as a card: --cards {path}")
-    return (replace(source_of_path(Path(path), store), text=text, documents=documents),)
+    found = source_of_path(path, store)
+    return (replace(found, text=config.text, documents=config.documents, separator=config.separator),)
 
 
 def run(job: Job[CorpusConfig, Workers]) -> Artifact:
@@ -191,10 +204,11 @@ def _read_group(group: _Group) -> tuple[list[bytes], list[int]]:
     for source, file in group.files:
         for document in documents_of(source, file, block_bytes=group.block_bytes):
             data = document.text.encode("utf-8") if document.text.strip() else b""
-            rows.append({"text": document.text, "source": source.name, "place": document.place})
+            row = {"text": document.text, "source": source.name, "place": document.place, "reason": document.reason}
+            rows.append(row)
             digests.append(hashlib.sha256(data).digest())
             sizes.append(len(data))
-    schema = pa.schema({"text": pa.string(), "source": pa.string(), "place": pa.string()})
+    schema = pa.schema(dict.fromkeys(("text", "source", "place", "reason"), pa.string()))
     write_batch(group.path, pa.RecordBatch.from_pylist(rows, schema=schema))
     return digests, sizes
 
@@ -248,9 +262,8 @@ def _write(draft: Draft, sources: tuple[Source, ...], gathered: _Gathered, part_
     for i, row in enumerate(iter_rows(gathered.groups)):
         split = split_by_index.get(i)
         if split is None:
-            rejects.add(
-                row["source"], row["place"], "corpus", "duplicate" if gathered.sizes[i] else "empty", row["text"]
-            )
+            reason = row["reason"] or ("duplicate" if gathered.sizes[i] else "empty")
+            rejects.add(row["source"], row["place"], "corpus", reason, row["text"])
             continue
         name = gathered.digests[i].hex()[:32]
         writers[split].add({"id": name, "text": row["text"], "source": row["source"]}, gathered.sizes[i])

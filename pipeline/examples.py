@@ -17,7 +17,7 @@ from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.identity import canonical_json
 from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Draft, Store
-from pipeline.cards import Pair, Source, load_card
+from pipeline.cards import LEFT_OUT, Pair, Source, load_card
 from pipeline.corpus import SPLITS, RejectWriter, assign_splits, check_names
 from pipeline.errors import ConfigError, DataError
 from pipeline.parallel import Workers, map_parts
@@ -170,17 +170,26 @@ def _at_most(rows: list[_Row], count: int | None, rejects: RejectWriter) -> list
     """Keep the rows whose hashes are smallest: a sample that does not depend on their order."""
     if count is None or len(rows) <= count:
         return rows
-    chosen = {id(row) for row in sorted(rows, key=lambda row: (row.key, row.parts))[:count]}
+    # Another hash than the one that decides the split: else the smallest would all be held out.
+    chosen = {id(row) for row in sorted(rows, key=lambda row: sha256_of_text(row.parts, row.label))[:count]}
     for row in rows:
         if id(row) not in chosen:
             rejects.add(row.source, row.place, "examples", "above max_rows", row.parts[0])
     return [row for row in rows if id(row) in chosen]
 
 
+def sha256_of_text(parts: tuple[str, ...], label: str) -> bytes:
+    """Return a hash by which rows are sampled."""
+    return hashlib.sha256("\x1f".join(("max_rows", *parts, label)).encode("utf-8")).digest()
+
+
 def _candidates(task: ExampleTask, source: Source, store: Store, scratch: Path) -> Iterator[_Row | _Rejected]:
     for file in open_source(source, store):
         for place, row in checked_rows(source, file, scratch):
-            yield from _pairs(source, place, row) if task == "conversation" else _labelled(source, place, row)
+            if source.leaves_out(row):
+                yield _Rejected(source.name, place, LEFT_OUT, str(row))
+            else:
+                yield from _pairs(source, place, row) if task == "conversation" else _labelled(source, place, row)
 
 
 def checked_rows(source: Source, file: SourceFile, scratch: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -246,7 +255,7 @@ def _labelled(source: Source, place: str, row: dict[str, Any]) -> Iterator[_Row 
 
 def _pairs(source: Source, place: str, row: dict[str, Any]) -> Iterator[_Row | _Rejected]:
     """Yield a row's prompts with their replies; they share a key, so that they stay in one split."""
-    key = hashlib.sha256(canonical_json(row).encode("utf-8")).digest()
+    key = hashlib.sha256(canonical_json({k: str(v) for k, v in row.items()}).encode("utf-8")).digest()
     for pair in source.pairs or (Pair(prompt="{prompt}", reply="{reply}"),):
         if any(str(row.get(name)) not in values for name, values in pair.where.items()):
             continue

@@ -44,25 +44,26 @@ def guarded(body: Callable[[], int], *, debug: bool) -> int:
     """Run a program and return its exit code; an error becomes a sentence, with `debug` a traceback."""
     try:
         return body()
-    except (CairnError, OSError, KeyboardInterrupt) as error:
+    except BrokenPipeError:
+        sys.stdout = None  # whoever read our output has seen enough
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exc()
-        known = _as_known(error)
+        known = as_known(error)
         say(f"error: {known}")
         return known.exit_code
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        say(f"error: {type(error).__name__}: {error}\nThis is a bug of ours; --debug shows where it happened.")
-        return CairnError.exit_code
 
 
-def _as_known(error: BaseException) -> CairnError:
+def as_known(error: BaseException) -> CairnError:
+    """Return the error of ours that says what `error` is: its exit code, and a sentence."""
     if isinstance(error, CairnError):
         return error
     if isinstance(error, OSError):
         return from_os_error(error)
-    return StoppedError("stopped. Run the same command again to go on.")
+    if isinstance(error, KeyboardInterrupt):
+        return StoppedError("stopped. Run the same command again to go on.")
+    return CairnError(f"{type(error).__name__}: {error}\nThis is a bug of ours; --debug shows where it happened.")
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

@@ -5,10 +5,10 @@ import io
 import json
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pipeline.cards import Source
+from pipeline.cards import LEFT_OUT, Source
 from pipeline.errors import CairnError, ConfigError, DataError
 from pipeline.sources import SourceFile
 from pipeline.templates import fields_of, render
@@ -18,10 +18,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Document:
-    """A piece of text and where it came from; the text is empty when there was nothing there."""
+    """A piece of text and where it came from; without text it was empty, or is left out for a reason."""
 
     text: str
     place: str
+    reason: str = ""
 
 
 # --- text ----------------------------------------------------------------------------------------------------
@@ -95,9 +96,7 @@ def rows_of(source: Source, file: SourceFile) -> Iterator[tuple[str, Row]]:
         raise ConfigError(
             f"source {source.name}: {file.name} is {file.format or 'of no known format'}, which has no rows."
         )
-    for place, row in reader(source, file):
-        if not any(str(row.get(name)) in values for name, values in source.without.items()):
-            yield place, row
+    return reader(source, file)
 
 
 def _jsonl(source: Source, file: SourceFile) -> Iterator[tuple[str, Row]]:
@@ -186,7 +185,7 @@ def _parquet(source: Source, file: SourceFile) -> Iterator[tuple[str, Row]]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(pa.BufferReader(file.read_bytes()) if file.member else file.path)
+        table = pq.ParquetFile(pa.BufferReader(file.read_bytes()))
         number = 0
         for batch in table.iter_batches(1024):
             for row in batch.to_pylist():
@@ -230,7 +229,7 @@ def documents_of(source: Source, file: SourceFile, *, block_bytes: int) -> Itera
     for document in _whole_documents(source, file):
         text = normalize(document.text)
         if source.documents != "blocks":
-            yield Document(text.strip("\n"), document.place)
+            yield replace(document, text=text.strip("\n"))
             continue
         for number, block in enumerate(blocks_of(text, block_bytes), 1):
             yield Document(block.strip("\n"), f"{document.place}#{number}")
@@ -239,7 +238,8 @@ def documents_of(source: Source, file: SourceFile, *, block_bytes: int) -> Itera
 def _whole_documents(source: Source, file: SourceFile) -> Iterator[Document]:
     if file.format != "txt":
         for place, row in rows_of(source, file):
-            yield Document(_text_of_row(source, row, place), place)
+            left_out = source.leaves_out(row)
+            yield Document("", place, LEFT_OUT) if left_out else Document(_text_of_row(source, row, place), place)
         return
     text = decode(file.read_bytes(), file.name)
     if source.documents == "rows":

@@ -40,6 +40,16 @@ class RecipeFile:
         """What a person gives --recipe: a shipped recipe by its name, any other by its path."""
         return self.name if self.path.parent == FOLDER else str(self.path)
 
+    def needed_from(self, name: str) -> set[str]:
+        """Return the steps that the step `name`, or one after it, is made from."""
+        names = list(self.steps)
+        later = names[names.index(name) :]
+        return {source for step in later for source in self._ancestors(step)}
+
+    def _ancestors(self, name: str) -> set[str]:
+        direct = set(self.steps[name].inputs.values())
+        return direct.union(*(self._ancestors(step) for step in direct))
+
     def step_of(self, module: str, name: str | None) -> Step:
         """Return the step called `name`, or the only one that runs the stage `module`."""
         if name is not None:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,7 @@ class RunCommand:
     plan: bool = False
     """say for every step what would be done, and do nothing"""
     from_: Annotated[str | None, arg(name="from")] = None
-    """start at this step; what it needs must be up to date"""
+    """start at this step; what it and the steps after it need must be up to date"""
     launch: str = ""
     """launcher for the steps that train, such as "accelerate launch --multi_gpu --num_processes 2" """
     store: Path = field(default_factory=default_store)
@@ -125,12 +126,16 @@ def run(run_: Run) -> int:
     for step in run_.recipe.steps.values():
         check(step.module, run_.arguments(step, {}))  # a mistake in the last step is told before the first one runs
     begun = run_.command.from_ is None
+    needed = run_.recipe.needed_from(run_.command.from_) if run_.command.from_ else set()
     for number, step in enumerate(run_.recipe.steps.values(), 1):
         begun = begun or step.name == run_.command.from_
         before = time.monotonic()
         plan = run_.ask(step, references)
         if plan.state != "up to date" and not begun:
-            raise UsageError(f"--from {run_.command.from_}: the step {step.name} before it is not up to date.")
+            if step.name in needed:
+                raise UsageError(f"--from {run_.command.from_}: it needs {step.name}, which is not up to date.")
+            say(f"[{number}/{len(run_.recipe.steps)}] {step.name}: passed over")
+            continue
         say(f"[{number}/{len(run_.recipe.steps)}] {step.name}: {plan.state}{_because(plan)}")
         if plan.state != "up to date":
             _run_step(run_, step, plan, run_.arguments(step, references))
@@ -189,7 +194,8 @@ def _call(command: list[str]) -> int:
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True, preexec_fn=prepare)
 
     def pass_on(signum: int, frame: object) -> None:
-        os.killpg(child.pid, signum)
+        with suppress(ProcessLookupError):  # it has just ended
+            os.killpg(child.pid, signum)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -240,11 +246,12 @@ def _next(run_: Run, table: list[Done]) -> Iterator[str]:
 
 def _own_text_note(run_: Run) -> Iterator[str]:
     """Say which steps still read the shipped cards when a person gave a text of their own."""
-    if not any("source" in part for parts in run_.overrides.values() for part in parts):
+    own = {step for step, parts in run_.overrides.items() if any(p.partition("=")[0] == "--source" for p in parts)}
+    if not own:
         return
     for step in run_.recipe.steps.values():
         cards = step.settings.get("cards")
-        if cards and not any("source" in part for part in run_.overrides.get(step.name, [])):
+        if cards and step.name not in own:
             yield f"note: {step.name} still comes from the shipped data cards {', '.join(cards)}"
 
 

@@ -11,7 +11,7 @@ import uuid
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.artifacts.files import sync_file
@@ -45,11 +45,19 @@ class SourceFile:
     member: str = ""
     format: str
     size: int
+    sha256: str = ""
+    """of a file on disk, when it is known"""
 
     def read_bytes(self) -> bytes:
-        """Return the whole content."""
+        """Return the whole content.
+
+        Raises IntegrityError when it is no longer what was hashed: somebody wrote to it meanwhile.
+        """
         if not self.member:
-            return self.path.read_bytes()
+            data = self.path.read_bytes()
+            if self.sha256 and hashlib.sha256(data).hexdigest() != self.sha256:
+                raise IntegrityError(f"{self.path} was changed while it was being read. Run the same command again.")
+            return data
         with zipfile.ZipFile(self.path) as archive:
             return archive.read(self.member)
 
@@ -90,7 +98,8 @@ def open_source(source: Source, store: Store) -> list[SourceFile]:
             f"source {source.name}: {path} has sha256 {found[:SHORT]} instead of {source.sha256[:SHORT]}: it changed "
             "since it was described. Restore it, or run again without naming the old artifact."
         )
-    return files
+    known = HashMemory(store.root / "sources" / "hashes.sqlite")
+    return [replace(file, sha256=known.sha256(file.path)) for file in files]
 
 
 # --- files on disk -------------------------------------------------------------------------------------------
@@ -101,7 +110,7 @@ def local_files(location: str, format_: str = "") -> list[SourceFile]:
 
     Raises MissingError when the path does not exist.
     """
-    if any(sign in location for sign in "*?["):
+    if any(sign in location for sign in "*?[") and not Path(location).exists():
         root = Path(location.split("*")[0].split("?")[0].split("[")[0]).parent
         paths = [p for p in _walk(root) if fnmatch.fnmatch(str(p), location)]
     else:

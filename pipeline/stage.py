@@ -25,8 +25,8 @@ from pipeline.artifacts.lease import Lease
 from pipeline.artifacts.manifest import DeterminismClass, License, Recipe
 from pipeline.artifacts.store import Draft, Request, Store, union_of_licenses
 from pipeline.artifacts.summary import differences, next_commands, summarize
-from pipeline.errors import CairnError, ConfigError, DataError, MissingError
-from pipeline.process import guarded, is_main_process, prepare_process, provenance, say, version_of
+from pipeline.errors import ConfigError, DataError, MissingError, StoppedError
+from pipeline.process import as_known, guarded, is_main_process, prepare_process, provenance, say, version_of
 from pipeline.program import default_store
 from pipeline.recipe import RecipeFile, Step, load_recipe
 from pipeline.settings import build, check_keys, field_names
@@ -420,11 +420,14 @@ def execute(
         return stage.run(job)
     lease = Lease.acquire(job.run_folder)
     try:
-        with _status(job.run_folder):
-            artifact = stage.run(dataclasses.replace(job, lease=lease))
+        artifact = store.get(request.kind, request.id)  # whoever had the lease before may have published
+        if artifact is None:
+            with _status(job.run_folder):
+                artifact = stage.run(dataclasses.replace(job, lease=lease))
+        lease.check()
+        shutil.rmtree(job.run_folder, ignore_errors=True)  # published: nobody will resume it
     finally:
         lease.release()
-    shutil.rmtree(job.run_folder, ignore_errors=True)  # published: what a resumed run would need is no longer needed
     return artifact
 
 
@@ -439,9 +442,10 @@ def _status(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        code = error.exit_code if isinstance(error, CairnError) else CairnError.exit_code
+        known = as_known(error)
         with contextlib.suppress(OSError):
-            write("stopped" if code == 75 else "failed", code, str(error))
+            state = "stopped" if known.exit_code == StoppedError.exit_code else "failed"
+            write(state, known.exit_code, str(known))
         raise
     write("done", 0)
 

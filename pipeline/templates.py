@@ -48,7 +48,9 @@ FILTERS: dict[str, Callable[[Any], Any]] = {
 
 
 def check_template(template: str, where: str) -> None:
-    """Raise ConfigError when `template` uses a filter that does not exist."""
+    """Raise ConfigError when `template` uses a filter that does not exist, or has a brace that is no field's."""
+    if rest := re.search(r"[{}]", _FIELD.sub("", template)):
+        raise ConfigError(f"{where}: the template {template!r} has a {rest[0]!r} that belongs to no {{field}}.")
     for match in _FIELD.finditer(template):
         for name in match[2].split("|")[1:]:
             if name not in FILTERS:

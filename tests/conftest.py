@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: see pipeline.process
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch is imported: see pipeline.process
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store

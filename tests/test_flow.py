@@ -221,4 +221,4 @@ def test_a_folder_of_ones_own_is_trained_on_and_what_is_not_ones_own_is_said(
 
 def test_from_refuses_to_start_after_a_step_that_is_missing(program: Callable[..., Any]) -> None:
     ended = program("-m", "pipeline.run", "tiny", "--from", "shards")
-    assert ended.code == 2 and "--from shards: the step corpus before it is not up to date" in ended.err
+    assert ended.code == 2 and "--from shards: it needs corpus, which is not up to date" in ended.err

@@ -79,6 +79,11 @@ class ExampleData:
         values: list[Any] = self._table.column(name).to_pylist()
         return values
 
+    def row(self, index: int, name: str) -> list[int]:
+        """Return one value of a list column."""
+        values: list[int] = self._table.column(name)[index].as_py()
+        return values
+
     def labelled(self, samples: Indices) -> Batch:
         """Return input_ids [B, T] padded on the right, lengths [B] and labels [B]."""
         ids = [self._ids[int(i)].as_py() for i in samples]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from model.config import Sampling
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError, DataError, UsageError
 from pipeline.stage import Job, Role, Stage, main_of
 from train.launch import Precision
 
@@ -42,6 +42,8 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.replies < 0:
             raise ConfigError(f"evaluate.replies must not be negative, got {self.replies}.")
+        if self.max_new_tokens < 1:
+            raise ConfigError(f"evaluate.max_new_tokens must be at least 1, got {self.max_new_tokens}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +90,13 @@ def run(job: Job[EvaluateConfig, EvaluateExecution]) -> Artifact:
     from train.launch import launch
 
     config, execution, model = job.config, job.execution, job.inputs["model"]
-    data = next((job.inputs[role] for role in DATA_ROLES if role in job.inputs), None)
+    given = [job.inputs[role] for role in DATA_ROLES if role in job.inputs]
+    if len(given) > 1:
+        raise UsageError("name --shards or --examples, not both.")
+    data = given[0] if given else None
     if data is None:
         raise DataError(f"{model.short} does not say what it was trained on; name --shards or --examples.")
+    check_task(model, data)
     if data.facts["tokenizer_digest"] != model.facts["tokenizer_digest"]:
         raise ConfigError(f"{data.short} was made with another tokenizer than {model.short}.")
     module, encoder = open_model(model)
@@ -118,6 +124,15 @@ def run(job: Job[EvaluateConfig, EvaluateExecution]) -> Artifact:
         draft.fact(scores=result.scores, split=split, task=model.facts["task"])
         draft.domain.update(started.domain)
     return draft.artifact
+
+
+def check_task(model: Artifact, data: Artifact) -> None:
+    """Raise DataError when a model cannot be scored on `data`."""
+    wanted = "classification" if model.facts["task"] == "classifier" else "conversation"
+    if data.kind == "examples" and data.facts["task"] != wanted:
+        raise DataError(f"{data.short} holds {data.facts['task']} examples, and {model.short} needs {wanted} examples.")
+    if data.kind == "shards" and wanted == "classification":
+        raise DataError(f"{model.short} is a classifier and is scored on examples, not on {data.short}.")
 
 
 def choose_split(wanted: str, data: Artifact) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from pipeline.artifacts.files import write_json
 from pipeline.artifacts.identity import JSON
 from pipeline.errors import ConfigError, UnavailableError, UsageError
+from pipeline.parallel import default_workers
 from pipeline.process import is_main_process, version_of
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def launch(
     has_gpu = torch.accelerator.is_available()
     if not has_gpu:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    count = threads or max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    count = threads or max(1, default_workers() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     torch.set_num_threads(count)
     if not has_gpu:
         _keep_memory()

@@ -29,6 +29,8 @@ class PretrainConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.stride is not None and self.stride < 1:
+            raise ConfigError(f"pretrain.stride must be at least 1, got {self.stride}.")
         if self.global_batch_tokens < 1 or self.global_batch_tokens % self.model.context_length:
             raise ConfigError(
                 f"pretrain.global_batch_tokens must be a multiple of model.context_length, got "
@@ -54,7 +56,7 @@ def run(job: Job[PretrainConfig, TrainingExecution]) -> Artifact | None:
     config, execution, shards = job.config, job.execution, job.inputs["shards"]
     encoder = TextEncoder.of(check_tokenizer(job.inputs["tokenizer"], shards))
     length = config.model.context_length
-    data = StreamData(shards, "train", length, config.stride or length)
+    data = StreamData(shards, "train", length, length if config.stride is None else config.stride)
     held_out = HeldOutStream(shards, "validation", length)
     token_bytes = TokenBytes.of(encoder.token_bytes)
     started = start(job)

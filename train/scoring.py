@@ -1,6 +1,6 @@
 """Machinery: score a network on a held-out split; shared by the loop and by train.evaluate."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.process import progress
 from pipeline.sampling import Indices, share_of
 from train.data import Batch, ExampleData, HeldOutStream
 from train.launch import Launch
@@ -27,7 +28,7 @@ class TokenBytes:
 
 
 def score_language(
-    module: nn.Module, batches: Sequence[Batch], token_bytes: TokenBytes, launch: Launch
+    module: nn.Module, batches: Iterable[Batch], token_bytes: TokenBytes, launch: Launch
 ) -> dict[str, float]:
     """Return loss, perplexity and bits per byte over the labels of this process's batches and all the others'."""
     sums = np.zeros(4)
@@ -47,7 +48,8 @@ def score_stream(
     """Score a whole split of a token stream; each process takes a part of its windows."""
     mine = share_of(np.arange(len(stream.windows)), launch.rank, launch.world_size)
     windows = [[stream.windows[i] for i in part] for part in parts_of(mine, batch_size)]
-    return score_language(module, [stream.batch(part) for part in windows], token_bytes, launch)
+    batches = progress(map(stream.batch, windows), total=len(windows), label="scoring", unit="batches")
+    return score_language(module, batches, token_bytes, launch)
 
 
 def score_conversations(
@@ -55,7 +57,9 @@ def score_conversations(
 ) -> dict[str, float]:
     """Score the assistant's tokens of a split."""
     mine = share_of(np.arange(len(data)), launch.rank, launch.world_size)
-    return score_language(module, [data.conversations(p) for p in parts_of(mine, batch_size)], token_bytes, launch)
+    parts = parts_of(mine, batch_size)
+    batches = progress(map(data.conversations, parts), total=len(parts), label="scoring", unit="batches")
+    return score_language(module, batches, token_bytes, launch)
 
 
 def predict_labels(module: nn.Module, data: ExampleData, launch: Launch, batch_size: int) -> list[int]:
@@ -85,6 +89,6 @@ def parts_of(samples: Indices, size: int) -> list[Indices]:
 
 def prompt_of(data: ExampleData, row: int) -> tuple[list[int], list[int]]:
     """Split a conversation into what comes before the assistant's first word, and what the assistant says."""
-    ids, mask = data.column("input_ids")[row], data.column("loss_mask")[row]
+    ids, mask = data.row(row, "input_ids"), data.row(row, "loss_mask")
     first = mask.index(1)
     return ids[:first], [i for i, m in zip(ids[first:], mask[first:], strict=True) if m]

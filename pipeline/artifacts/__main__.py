@@ -74,8 +74,8 @@ class Verify(Common):
 class Reproduce(Common):
     """Build artifacts again, aside, and compare: MATCH, MISMATCH, DOMAIN DIFFERS or VERSION DIFFERS."""
 
-    refs: Positional[tuple[str, ...]]
-    """kind:id, given names, or paths"""
+    refs: Positional[tuple[str, ...]] = ()
+    """kind:id, given names, or paths; none: everything in the store"""
     workers: int | None = None
     """processes to use instead of the default"""
 
@@ -215,8 +215,7 @@ def _reproduce(command: Reproduce, store: Store) -> int:
 
     overrides = {} if command.workers is None else {"workers": command.workers}
     results = []
-    for ref in command.refs:
-        artifact = store.find(ref)
+    for artifact in [store.find(ref) for ref in command.refs] or [store.open(path) for path in store.folders()]:
         artifact.verify(rehash=True)
         result = reproduce(artifact, store, overrides)
         results.append(result)
@@ -253,6 +252,8 @@ def _place_of(reference: str, store: Store) -> tuple[str, str]:
 
 def _tag(command: Tag, store: Store) -> int:
     artifact = store.find(command.ref)
+    if store.get(artifact.kind, artifact.id) is None:
+        raise MissingError(f"{artifact.path} is not in the store {store.root}, and only what is in it can have a name.")
     store.tag(command.name, artifact)
     return _print(command, {"name": command.name, "reference": artifact.reference}, iter([artifact.reference]))
 

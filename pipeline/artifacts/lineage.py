@@ -47,7 +47,7 @@ def _source(source: JSON) -> JSON:
     return {name: source[name] for name in ("name", "location", "sha256", "license", "attribution")}
 
 
-def draw(node: Node, indent: str = "") -> Iterator[str]:
+def draw(node: Node) -> Iterator[str]:
     """Yield the lines of the tree; a branch that was already drawn is only named."""
     yield from _draw(node, "", "", set())
 

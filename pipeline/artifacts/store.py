@@ -34,9 +34,10 @@ from pipeline.artifacts.manifest import (
     recipe_id,
 )
 from pipeline.errors import IntegrityError, MissingError, UsageError
+from pipeline.process import say
 
 KINDS = ("corpus", "tokenizer", "shards", "examples", "model", "evaluation")
-_OTHER_ROOMS = ("runs", "refs", "tmp", "quarantine", "locks", "sources", "stamps")
+_OTHER_ROOMS = ("runs", "refs", "tmp", "quarantine", "sources", "stamps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,13 +225,15 @@ class Store:
         for path in regular_files(draft.path):
             path.chmod(0o444)
         sync_tree(folder)
-        write_json(folder / MANIFEST, manifest.as_json(), indent=2)
+        write_json(folder / MANIFEST, manifest.as_json())
         return manifest
 
     def _publish(self, folder: Path, manifest: Manifest) -> Artifact:
         """Rename the complete folder onto its final name; whoever comes second compares digests."""
         final = self.place(manifest.kind, manifest.id)
         final.parent.mkdir(parents=True, exist_ok=True)
+        if final.exists() and not (final / MANIFEST).exists():  # it lost its manifest: nothing can vouch for it
+            self.quarantine(manifest.kind, manifest.id)
         try:
             os.rename(folder, final)
         except OSError as error:
@@ -253,6 +256,8 @@ class Store:
                 f"made {manifest.digest[:SHORT]} of the same recipe: the stage {manifest.recipe.stage} is not "
                 "reproducible. Please report it; the first artifact stays."
             )
+        if first.digest != manifest.digest:
+            say(f"{first.short} was published meanwhile from another determinism domain; it stays, and this one goes.")
         return first
 
     def quarantine(self, kind: str, identity: str) -> Path:

@@ -95,3 +95,11 @@ def test_a_stop_is_found_across_pieces_and_never_shown(pieces: Iterable[str], st
 def test_text_streams_as_it_comes_but_for_what_may_be_a_stop() -> None:
     stream = until(iter(["Hello ", "wor", "ld"]), ["world!"])
     assert next(stream) == "H" and "".join(stream) == "ello world"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_a_stop_text_is_found_however_it_is_cut_into_pieces(size: int) -> None:
+    text = "Take two eggs. Ingredients: salt."
+    pieces = [text[i : i + size] for i in range(0, len(text), size)]
+    assert "".join(until(pieces, ["Ingredients"])) == "Take two eggs. "
+    assert "".join(until(pieces, ["Nothing like it"])) == text

@@ -1,5 +1,6 @@
 """Raw text becomes documents: nothing is lost without being counted, and no document is in two splits."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -16,8 +17,8 @@ from pipeline.arrow import read_rows
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
 from pipeline.corpus import CorpusConfig, assign_splits, resolve, split_of
-from pipeline.errors import ConfigError, DataError
-from pipeline.sources import local_files
+from pipeline.errors import ConfigError, DataError, IntegrityError
+from pipeline.sources import local_files, open_source, source_of_path
 
 Row = dict[str, Any]
 
@@ -246,6 +247,44 @@ def test_a_folder_of_many_files_is_not_cut(bench: Any, tmp_path: Path) -> None:
 
     assert artifact.facts["block_bytes"] is None
     assert sum(artifact.facts["documents"].values()) == 120
+
+
+def test_a_row_that_the_card_leaves_out_is_counted(tmp_path: Path, bench: Any) -> None:
+    rows = [{"text": f"Text {i}.", "kind": "odd" if i % 2 else "even"} for i in range(10)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sha256 = hashlib.sha256((tmp_path / "rows.jsonl").read_bytes()).hexdigest()
+    card = tmp_path / "mine.md"
+    source = f"  location: rows.jsonl\n  sha256: {sha256}\n  without: {{kind: odd}}\n"
+    card.write_text(f"---\nlicense: cc0-1.0\nsource:\n{source}---\n")
+
+    artifact = bench.make("pipeline.corpus", "--cards", str(card))
+
+    assert artifact.manifest.counts == {"read": 10, "documents": 5, "rejected": {"left out by the card": 5}}
+
+
+def test_a_folder_whose_name_looks_like_a_glob_is_a_folder(tmp_path: Path, bench: Any, text_file: Path) -> None:
+    folder = tmp_path / "texts [2024]"
+    folder.mkdir()
+    text_file.rename(folder / "a.txt")
+
+    assert sum(bench.corpus(folder).facts["documents"].values()) > 1
+
+
+def test_documents_of_ones_own_are_parted_by_a_separator(tmp_path: Path, bench: Any) -> None:
+    (tmp_path / "a.txt").write_text("One.\n===\nTwo.\n===\nThree.")
+
+    artifact = bench.corpus(tmp_path / "a.txt", "--documents", "separator", "--separator", "\n===\n")
+
+    assert texts(artifact) == {"One.", "Two.", "Three."}
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Before.")
+    [file] = open_source(source_of_path(tmp_path / "a.txt", Store(tmp_path / "store")), Store(tmp_path / "store"))
+    (tmp_path / "a.txt").write_text("Behind our back.")
+
+    with pytest.raises(IntegrityError, match="was changed while it was being read"):
+        file.read_bytes()
 
 
 def test_two_cards_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -122,6 +122,12 @@ def test_max_rows_takes_the_same_rows_whatever_their_order(examples: Callable[..
     assert chosen[0] == chosen[1]
 
 
+def test_max_rows_leaves_each_split_its_share(examples: Callable[..., Artifact]) -> None:
+    counts = examples(labelled(400), "--max-rows", "100").facts["examples"]
+
+    assert counts["train"] > 70 and counts["validation"] >= 1
+
+
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [

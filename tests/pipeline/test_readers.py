@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cards import Source
+from pipeline.cards import LEFT_OUT, Source
 from pipeline.errors import ConfigError, DataError
 from pipeline.readers import blocks_of, decode, documents_of, normalize, rows_of
 from pipeline.sources import FORMATS, SourceFile
@@ -129,12 +129,13 @@ def test_yaml_that_would_make_objects_is_refused(tmp_path: Path) -> None:
         list(rows_of(source(), file))
 
 
-def test_rows_with_an_unwanted_value_are_left_out(tmp_path: Path) -> None:
+def test_rows_with_an_unwanted_value_are_left_out_for_that_reason(tmp_path: Path) -> None:
     file = file_of(tmp_path / "a.jsonl", '{"topic": "a"}\n{"topic": "b"}\n{"topic": 3}\n{}\n')
 
-    rows = [row for _, row in rows_of(source(without={"topic": ("b", "3")}), file)]
+    about = source(without={"topic": ("b", "3")}, text="text")
+    found = [document.reason for document in documents_of(about, file, block_bytes=99)]
 
-    assert rows == [{"topic": "a"}, {}]
+    assert found == ["", LEFT_OUT, LEFT_OUT, ""]
 
 
 def test_plain_text_has_no_rows(tmp_path: Path) -> None:

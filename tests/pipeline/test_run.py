@@ -154,7 +154,7 @@ def test_from_starts_at_a_step_when_what_it_needs_is_there(ran: Ran) -> None:
 def test_from_a_step_whose_inputs_are_not_there_is_refused(bench: Any, recipe: str) -> None:
     ended = bench("pipeline.run", recipe, "--from", "shards")
 
-    assert "--from shards: the step corpus before it is not up to date." in ended.err
+    assert "--from shards: it needs corpus, which is not up to date." in ended.err
     assert (ended.code, bench.store.folders()) == (2, [])
 
 

@@ -49,6 +49,12 @@ def test_a_field_that_is_not_there_is_bad_data_with_the_nearest_name() -> None:
         render("{titel}", ROW)
 
 
+@pytest.mark.parametrize("template", ["{review-text}", "{a.b}", "{", "text}"])
+def test_a_brace_that_belongs_to_no_field_is_a_wrong_setting(template: str) -> None:
+    with pytest.raises(ConfigError, match="belongs to no {field}"):
+        check_template(template, "source x")
+
+
 def test_a_filter_that_does_not_exist_is_a_wrong_setting() -> None:
     with pytest.raises(ConfigError, match=r"'frist_sentence'\. Did you mean 'first_sentence'"):
         check_template("{title|frist_sentence}", "source x")

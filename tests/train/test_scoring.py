@@ -40,6 +40,9 @@ class Rows:
     def column(self, name: str) -> Any:
         return self.ids if name == "input_ids" else self.masks
 
+    def row(self, index: int, name: str) -> Any:
+        return self.column(name)[index]
+
     def labelled(self, samples: Any) -> dict[str, Tensor]:
         chosen = [self.ids[int(i)] for i in samples]
         width = max(map(len, chosen))
