@@ -52,3 +52,9 @@ def test_the_readme_names_every_program() -> None:
     named = " ".join(readme_commands())
     for program in ("pipeline.run", "pipeline.artifacts", "model.generate", "model.chat", "train.pretrain"):
         assert program in named
+
+
+def test_the_readme_has_no_gap_left_to_fill() -> None:
+    assert not re.findall(
+        r"[A-Z]{4,}_[A-Z]+(?!\w)", (ROOT / "README.md").read_text(encoding="utf-8").replace("CAIRN_STORE", "")
+    )
