@@ -83,7 +83,7 @@ def test_a_plan_names_exactly_the_steps_that_follow_from_a_changed_setting(
     assert {step for step, state in states.items() if state != "up to date"} == {"assistant", "assistant_scores"}
     assert states["assistant"] == "stale" and states["assistant_scores"] == "pending"
     why = {plan["step"]: plan["why"] for plan in plans}
-    assert why["assistant"] == ["config.epochs changed (5.0 -> 6.0)"] and why["assistant_scores"] == ["assistant"]
+    assert why["assistant"] == ["config.epochs changed (4.0 -> 6.0)"] and why["assistant_scores"] == ["assistant"]
 
 
 def sources(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
