@@ -161,7 +161,8 @@ def _gather(files: Sequence[tuple[Source, SourceFile]], block_bytes: int, folder
     ]
     digests: list[bytes] = []
     sizes: list[int] = []
-    for group_digests, group_sizes in map_parts(_read_group, groups, workers=workers, label="reading"):
+    execution = Workers(workers=workers)
+    for group_digests, group_sizes in map_parts(_read_group, groups, execution=execution, label="reading"):
         digests.extend(group_digests)
         sizes.extend(group_sizes)
     first: dict[bytes, int] = {}

@@ -128,9 +128,7 @@ def run(job: Job[ExamplesConfig, Workers]) -> Artifact:
             _Part(rows=tuple(rows[i : i + _PART_EXAMPLES]), tokenizer=tokenizer.payload, task=config.task)
             for i in range(0, len(rows), _PART_EXAMPLES)
         ]
-        encoded = [
-            ids for part in map_parts(_encode, tasks, workers=job.execution.workers, label="encoding") for ids in part
-        ]
+        encoded = [ids for part in map_parts(_encode, tasks, execution=job.execution, label="encoding") for ids in part]
         encoder = TextEncoder.of(tokenizer)
         _write(draft, config, rows, splits, encoded, labels, rejects, encoder.vocab_size)
         rejected = rejects.close()

@@ -1,17 +1,24 @@
-"""Machinery: map a pure function over parts of fixed order, in this process or in a pool of fresh ones."""
+"""Machinery: run a pure function over tasks: in this process, in a pool of fresh ones, or on a Ray cluster."""
 
+import logging
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StoppedError, UnavailableError
 from pipeline.process import die_with_parent, progress
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+_IN_FLIGHT = 4
+"""tasks handed out per worker ahead of time, so that a million of them are not in memory at once"""
 
 
 def default_workers() -> int:
@@ -25,25 +32,159 @@ class Workers:
 
     workers: int = field(default_factory=default_workers)
     """processes (or threads, where the work is done in threads)"""
+    engine: Literal["local", "ray"] = "local"
+    """where processes run: on this machine, or on the Ray cluster that RAY_ADDRESS names"""
+    task_index: int = 0
+    """which task of a job array this is, from 0; task 0 publishes"""
+    num_tasks: int = 1
+    """tasks of the job array, all with the same command but for --task-index and one shared store"""
+    patience_seconds: float = 60.0
+    """after this long without progress, a task of a job array does the parts of the others itself"""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise ConfigError(f"workers must be at least 1, got {self.workers}.")
+        if not 0 <= self.task_index < self.num_tasks:
+            raise ConfigError(
+                f"task_index must be from 0 to num_tasks - 1, got {self.task_index} of {self.num_tasks} tasks."
+            )
+
+
+Run = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[tuple[int, Any]]]
+"""runs a module's own function over tasks, yielding (index, result) as they come"""
+
+
+@contextmanager
+def crew(execution: Workers) -> Iterator[Run]:
+    """Give a function that runs tasks; its processes start with the first need of them and end with the block."""
+    if execution.engine == "ray":
+        yield _on_ray(execution)
+        return
+    pools: list[ProcessPoolExecutor] = []
+
+    def run(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        if execution.workers == 1 or len(tasks) < 2:
+            yield from ((i, function(task)) for i, task in enumerate(tasks))
+            return
+        if not pools:
+            pools.append(_pool(execution.workers))
+        yield from _in_pool(pools[0], function, tasks, execution.workers * _IN_FLIGHT)
+
+    try:
+        yield run
+    finally:
+        for pool in pools:
+            pool.shutdown(cancel_futures=True)
 
 
 def map_parts(
-    function: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int, label: str
+    function: Callable[[Task], Result], tasks: Sequence[Task], *, execution: Workers, label: str
 ) -> Iterator[Result]:
-    """Yield function(task) in the order of `tasks`; the results do not depend on `workers`.
+    """Yield function(task) in the order of `tasks`; the results do not depend on `execution`.
 
-    `function` and the tasks are sent to spawned processes, so the function must be a module's own.
+    `function` and the tasks are sent to other processes, so the function must be a module's own.
     """
-    if workers == 1 or len(tasks) < 2:
-        yield from progress(map(function, tasks), total=len(tasks), label=label, unit="parts")
-        return
-    context = multiprocessing.get_context("spawn")
+    waiting: dict[int, Result] = {}
+    turn = 0
+    with crew(execution) as run:
+        for i, result in progress(run(function, tasks), total=len(tasks), label=label, unit="parts"):
+            waiting[i] = result
+            while turn in waiting:
+                yield waiting.pop(turn)
+                turn += 1
+
+
+# --- the pool of this machine --------------------------------------------------------------------------------
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
     # A worker waits for work for ever, also when the process that would send it was killed.
-    with ProcessPoolExecutor(
-        min(workers, len(tasks)), mp_context=context, initializer=die_with_parent, initargs=(os.getpid(),)
-    ) as pool:
-        yield from progress(pool.map(function, tasks), total=len(tasks), label=label, unit="parts")
+    return ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=die_with_parent,
+        initargs=(os.getpid(),),
+    )
+
+
+def _in_pool(
+    pool: ProcessPoolExecutor, function: Callable[[Any], Any], tasks: Sequence[Any], at_once: int
+) -> Iterator[tuple[int, Any]]:
+    flying: dict[Future[Any], int] = {}
+    following = iter(enumerate(tasks))
+    try:
+        while True:
+            while len(flying) < at_once and (entry := next(following, None)) is not None:
+                flying[pool.submit(function, entry[1])] = entry[0]
+            if not flying:
+                return
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                yield flying.pop(future), future.result()
+    except BrokenProcessPool as error:
+        raise StoppedError(
+            "a worker process was killed, perhaps because memory ran out. What it had finished is kept: run the same "
+            "command again, with fewer --workers if it was memory."
+        ) from error
+
+
+# --- a Ray cluster -------------------------------------------------------------------------------------------
+
+
+def _on_ray(execution: Workers) -> Run:
+    ray = _connected(execution)
+
+    def run(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        remote = ray.remote(num_cpus=1, max_retries=5)(function)
+        at_once = _IN_FLIGHT * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        flying: dict[Any, int] = {}
+        following = iter(enumerate(tasks))
+        while True:
+            while len(flying) < at_once and (entry := next(following, None)) is not None:
+                flying[remote.remote(entry[1])] = entry[0]
+            if not flying:
+                return
+            for done in ray.wait(list(flying), num_returns=1)[0]:
+                yield flying.pop(done), _result_from(ray, done)
+
+    return run
+
+
+def _connected(execution: Workers) -> Any:
+    """Connect to the cluster that RAY_ADDRESS names, or start one on this machine; once per process."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError:
+        raise UnavailableError(
+            '--engine ray needs the package ray. Install it: python -m pip install "cairn-lm[cluster]"'
+        ) from None
+    if ray.is_initialized():
+        return ray
+    address = os.environ.get("RAY_ADDRESS")
+    root = str(Path(__file__).parent.parent)
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    options: dict[str, Any] = {} if address else {"num_cpus": execution.workers, "include_dashboard": False}
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": {"PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"}},
+            **options,
+        )
+    except (ConnectionError, TimeoutError, RuntimeError) as error:
+        raise UnavailableError(f"no Ray cluster answers at RAY_ADDRESS={address}: {error}") from error
+    return ray
+
+
+def _result_from(ray: Any, reference: Any) -> Any:
+    """Return a task's result; an error of ours comes back as what it was."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        raise StoppedError(
+            f"the Ray cluster lost a part for good: {error}. What was finished is kept: run the same command again."
+        ) from error

@@ -70,7 +70,7 @@ def run(job: Job[ShardsConfig, Workers]) -> Artifact:
             for split in ("train", "validation", "test")
             for i, path in enumerate(corpus.files(f"{split}-"))
         ]
-        encoded = list(map_parts(encode_part, parts, workers=job.execution.workers, label="encoding"))
+        encoded = list(map_parts(encode_part, parts, execution=job.execution, label="encoding"))
         totals: dict[str, dict[str, int]] = {"documents": {}, "tokens": {}, "bytes": {}}
         for split in dict.fromkeys(part.split for part in encoded):
             mine = [part for part in encoded if part.split == split]

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import importlib
 import json
-import shutil
 import sys
 import time
 import unicodedata
@@ -19,20 +18,25 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.files import write_json
+from pipeline.artifacts.files import remove_folder, write_json
 from pipeline.artifacts.identity import as_json, shorten
 from pipeline.artifacts.lease import Lease
 from pipeline.artifacts.manifest import DeterminismClass, License, Recipe
 from pipeline.artifacts.store import Draft, Request, Store, union_of_licenses
 from pipeline.artifacts.summary import differences, next_commands, summarize
 from pipeline.errors import ConfigError, DataError, MissingError, StoppedError
+from pipeline.parallel import Workers
 from pipeline.process import as_known, guarded, is_main_process, prepare_process, provenance, say, version_of
 from pipeline.program import default_store
 from pipeline.recipe import RecipeFile, Step, load_recipe
 from pipeline.settings import build, check_keys, field_names
+from pipeline.work import DoneElsewhereError, Work, open_work
 
 C = TypeVar("C")
 X = TypeVar("X")
+
+WORK = "work"
+"""the folder, in a run's, of finished parts"""
 
 UNICODE = "unicode"
 """the name, in a toolchain, of the version of Unicode that this Python knows"""
@@ -67,6 +71,8 @@ class Stage(Generic[C, X]):
     """replaces names in the settings (a card, a path) by what they say (locations, hashes)"""
     imply: Callable[[dict[str, Artifact], Store], dict[str, Artifact]] = lambda inputs, store: inputs
     """adds the inputs that follow from the given ones"""
+    uses: Callable[[C], tuple[str, ...]] = lambda config: ()
+    """further libraries whose output bytes matter with these settings"""
     licenses: Callable[[C], tuple[License, ...]] = lambda config: ()
     positional: str | None = None
     """the role that may be given without a flag"""
@@ -93,8 +99,20 @@ class Job(Generic[C, X]):
         return self.store.run_folder(self.request.id)
 
     @contextmanager
+    def work(self) -> Iterator[Work]:
+        """Give the map over parts that goes on after a kill, for stages whose Execution is `Workers`."""
+        assert isinstance(self.execution, Workers)
+        with open_work(self.run_folder / WORK, self.execution) as work:
+            yield work
+
+    @contextmanager
     def draft(self) -> Iterator[Draft]:
-        """Give a draft of the artifact that was asked for; it is published when the block ends well."""
+        """Give a draft of the artifact that was asked for; it is published when the block ends well.
+
+        Raises DoneElsewhereError in all tasks of a job array but the first, which publishes.
+        """
+        if isinstance(self.execution, Workers) and self.execution.task_index > 0:
+            raise DoneElsewhereError
         licenses = union_of_licenses(self.inputs, self.stage.licenses(self.config))
         with self.store.draft(self.request, licenses=licenses) as draft:
             yield draft
@@ -339,7 +357,7 @@ def _request(stage: Stage[C, X], config: C, inputs: dict[str, Artifact]) -> Requ
         stage_version=stage.version,
         inputs={role: artifact.name for role, artifact in sorted(inputs.items())},
         config=as_json(config),
-        toolchain={name: _tool_version(name) for name in stage.toolchain},
+        toolchain={name: _tool_version(name) for name in (*stage.toolchain, *stage.uses(config))},
     )
     return Request(kind=stage.kind, kind_version=stage.kind_version, recipe=recipe, determinism=stage.determinism)
 
@@ -362,6 +380,8 @@ def _plan(stage: Stage[C, X], command: _Command[C, X]) -> Plan:
         return Plan(**common, id=request.id, state="up to date", why=[], summary=summarize(artifact))
     if any(command.store.run_folder(request.id).glob("checkpoints/step-*")):
         return Plan(**common, id=request.id, state="resume", why=["an unfinished run has checkpoints"])
+    if any(command.store.run_folder(request.id).glob(f"{WORK}/*/[0-9]*")):
+        return Plan(**common, id=request.id, state="resume", why=["an unfinished run has finished parts"])
     if why := _why_stale(command, request):
         return Plan(**common, id=request.id, state="stale", why=why)
     return Plan(**common, id=request.id, state="run", why=["never built"])
@@ -415,7 +435,7 @@ def execute(
         started=time.time(),
     )
     if not stage.launchable:
-        return stage.run(job)
+        return _run_parts(job)
     if not is_main_process():
         return stage.run(job)
     lease = Lease.acquire(job.run_folder)
@@ -425,9 +445,23 @@ def execute(
             with _status(job.run_folder):
                 artifact = stage.run(dataclasses.replace(job, lease=lease))
         lease.check()
-        shutil.rmtree(job.run_folder, ignore_errors=True)  # published: nobody will resume it
+        remove_folder(job.run_folder)  # published: nobody will resume it
     finally:
         lease.release()
+    return artifact
+
+
+def _run_parts(job: Job[C, X]) -> Artifact | None:
+    """Run a stage of parts; if somebody else publishes it meanwhile, theirs is what we would have made."""
+    try:
+        artifact = job.stage.run(job)
+    except DoneElsewhereError:
+        say(f"the parts of this task are done; task 0 publishes {job.request.kind}:{shorten(job.request.id)}")
+        return job.store.get(job.request.kind, job.request.id)
+    except OSError:
+        if (artifact := job.store.get(job.request.kind, job.request.id)) is None:
+            raise
+    remove_folder(job.run_folder)
     return artifact
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -51,6 +52,16 @@ def replace_text(path: Path, text: str) -> None:
     finally:
         aside.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder so that nobody sees half of it: rename it, then delete it."""
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}")
+    try:
+        folder.rename(aside)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def regular_files(folder: Path) -> Iterator[Path]:

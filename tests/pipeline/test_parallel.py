@@ -16,18 +16,18 @@ from pipeline.parallel import Workers, default_workers, map_parts
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_results_come_in_the_order_of_the_tasks(workers: int) -> None:
-    assert list(map_parts(math.sqrt, [16, 9, 4, 1], workers=workers, label="roots")) == [4, 3, 2, 1]
+    assert list(map_parts(math.sqrt, [16, 9, 4, 1], execution=Workers(workers=workers), label="roots")) == [4, 3, 2, 1]
 
 
 def test_no_task_is_no_result() -> None:
-    assert list(map_parts(math.sqrt, [], workers=3, label="roots")) == []
+    assert list(map_parts(math.sqrt, [], execution=Workers(workers=3), label="roots")) == []
 
 
 def test_one_worker_or_one_task_works_in_this_process() -> None:
-    assert list(map_parts(os.getenv, ["PATH", "HOME"], workers=1, label="x")) == [os.getenv("PATH"), os.getenv("HOME")]
+    assert list(map_parts(os.getenv, ["PATH", "HOME"], execution=Workers(workers=1), label="x")) == [os.getenv("PATH"), os.getenv("HOME")]
     seen: list[int] = []
 
-    list(map_parts(seen.append, [7], workers=4, label="x"))
+    list(map_parts(seen.append, [7], execution=Workers(workers=4), label="x"))
 
     assert seen == [7]
 
@@ -36,7 +36,7 @@ def test_one_worker_or_one_task_works_in_this_process() -> None:
 def test_several_workers_are_processes_of_their_own() -> None:
     here = os.path.realpath("/proc/self")
 
-    found = list(map_parts(os.path.realpath, ["/proc/self", "/proc/self"], workers=2, label="x"))
+    found = list(map_parts(os.path.realpath, ["/proc/self", "/proc/self"], execution=Workers(workers=2), label="x"))
 
     assert all(place.startswith("/proc/") for place in found) and here not in found
 
@@ -44,7 +44,7 @@ def test_several_workers_are_processes_of_their_own() -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_in_a_part_is_the_error_of_the_whole(workers: int) -> None:
     with pytest.raises(ValueError, match="math domain error|expected a nonnegative"):
-        list(map_parts(math.sqrt, [4, -1, 9], workers=workers, label="roots"))
+        list(map_parts(math.sqrt, [4, -1, 9], execution=Workers(workers=workers), label="roots"))
 
 
 @pytest.mark.parametrize("workers", [0, -1])
@@ -59,9 +59,9 @@ def test_the_default_is_the_processors_this_process_may_use() -> None:
 
 ENDLESS = """
 import sys, time
-from pipeline.parallel import map_parts
+from pipeline.parallel import Workers, map_parts
 if __name__ == "__main__":
-    list(map_parts(time.sleep, [300, 300], workers=2, label="x"))
+    list(map_parts(time.sleep, [300, 300], execution=Workers(workers=2), label="x"))
 """
 
 

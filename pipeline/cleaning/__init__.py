@@ -1,0 +1,1 @@
+"""The steps that clean a corpus, and their order."""

@@ -1,0 +1,191 @@
+"""Machinery: the cleaning steps by name, read from a recipe, and run in order over the parts of a corpus.
+
+A step is written `name` or `name:setting=value,setting=value`; a list of values is separated by `|`.
+"""
+
+import dataclasses
+import importlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from pipeline.artifacts.identity import JSON
+from pipeline.artifacts.store import Store
+from pipeline.cleaning.step import (
+    REJECTS,
+    CorpusStep,
+    DocumentStep,
+    Outcome,
+    Rejects,
+    Step,
+    add_tallies,
+    read_documents,
+    settle,
+    write_part,
+)
+from pipeline.errors import ConfigError
+from pipeline.settings import check_keys, nearest
+from pipeline.work import RESULT, Work
+
+_ROOMS = ("characters", "quality", "repetition", "language", "pii", "decontamination", "repeats", "near_duplicates")
+
+PRESETS: dict[str, tuple[str, ...]] = {}
+"""names that stand for several steps"""
+
+
+@cache
+def known_steps() -> dict[str, type[Step]]:
+    """Return every cleaning step by its name."""
+    rooms = [importlib.import_module(f"pipeline.cleaning.{room}") for room in _ROOMS]
+    return {step.name: step for room in rooms for step in room.STEPS}
+
+
+def parse_steps(entries: Sequence[str]) -> tuple[Step, ...]:
+    """Read steps as they are written; ConfigError names what is wrong with which."""
+    written = [name for entry in entries for name in PRESETS.get(entry, (entry,))]
+    return tuple(map(parse_step, written))
+
+
+def parse_step(entry: str) -> Step:
+    """Read one step: `length:min_characters=100` is Length(min_characters=100)."""
+    name, _, written = entry.partition(":")
+    steps = known_steps()
+    if name not in steps:
+        raise ConfigError(f"there is no cleaning step {name!r}.{nearest(name, [*steps, *PRESETS])}")
+    pairs = dict(pair.partition("=")[::2] for pair in written.split(",") if pair)
+    kind = steps[name]
+    check_keys(pairs, [field.name for field in dataclasses.fields(kind)], f"the cleaning step {name}")
+    hints = get_type_hints(kind)
+    return kind(**{key: _value(hints[key], value, f"{name}:{key}") for key, value in pairs.items()})
+
+
+def _value(hint: Any, text: str, where: str) -> Any:
+    if get_origin(hint) is tuple:
+        return tuple(_value(get_args(hint)[0], item, where) for item in text.split("|") if item)
+    if hint is bool and text in ("true", "false"):
+        return text == "true"
+    try:
+        return hint(text) if hint in (int, float, str) else _choice(hint, text)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{where}={text!r} must be {_described(hint)}.") from None
+
+
+def _choice(hint: Any, text: str) -> str:
+    if text not in get_args(hint):
+        raise ValueError
+    return text
+
+
+def _described(hint: Any) -> str:
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(
+        hint, f"one of {', '.join(map(str, get_args(hint)))}"
+    )
+
+
+def write_step(step: Step) -> str:
+    """Write a step with all its settings, in one way only: it goes into the id."""
+    settings = [f"{field.name}={_written(getattr(step, field.name))}" for field in dataclasses.fields(step)]
+    return f"{step.name}:{','.join(settings)}" if settings else step.name
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "|".join(map(_written, value))
+    text = json.dumps(value) if isinstance(value, bool) else str(value)
+    if set(text) & set(",|"):
+        raise ConfigError(f"a setting of a cleaning step cannot hold ',' or '|': {text!r}.")
+    return text
+
+
+def resolve_steps(entries: Sequence[str], store: Store) -> tuple[str, ...]:
+    """Return the steps with every setting written out, ending with the removal of exact duplicates.
+
+    A step that changes text can make two texts equal, so that removal is added unless it follows the last such step.
+    """
+    steps = [step.resolve(store) for step in parse_steps(entries)]
+    names = [step.name for step in steps]
+    after = max((i for i, step in enumerate(steps) if step.changes_text), default=-1)
+    if "exact_documents" not in names[after + 1 :]:
+        steps.append(parse_step("exact_documents"))
+    return tuple(map(write_step, steps))
+
+
+# --- running -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pass:
+    """A task: one part of documents goes through consecutive document steps."""
+
+    part: Path
+    steps: tuple[str, ...]
+
+
+def clean(work: Work, parts: list[Path], entries: Sequence[str], *, read: str) -> tuple[list[Path], list[list[Path]]]:
+    """Take parts through the steps, in order; return what is left, and each phase's folders with rejects and tallies.
+
+    `read` is the phase that made `parts`.  A phase's files are freed when the next one is done with them, its rejects
+    excepted.
+    """
+    trail: list[list[Path]] = []
+    before = read
+    for number, group in enumerate(_grouped(parse_steps(entries)), 1):
+        name = f"{number:02d}-{group[0].name}"
+        if isinstance(group[0], CorpusStep):
+            parts = group[0].run(work, name, parts)
+        else:
+            tasks = [_Pass(part=part, steps=tuple(map(write_step, group))) for part in parts]
+            work.map(name, _clean_part, tasks, label="cleaning")
+            parts = work.outputs(name)
+        trail.append(parts)
+        work.drop(before, keep=[REJECTS])
+        before = parts[0].parent.name if parts else before
+    return parts, trail
+
+
+def _grouped(steps: Sequence[Step]) -> Iterator[list[Step]]:
+    """Yield runs of document steps, which one pass can do, and corpus steps, each by itself."""
+    group: list[Step] = []
+    for step in steps:
+        if isinstance(step, CorpusStep):
+            if group:
+                yield group
+            yield [step]
+            group = []
+        else:
+            group.append(step)
+    if group:
+        yield group
+
+
+def _clean_part(task: _Pass, folder: Path) -> dict[str, JSON]:
+    documents = read_documents(task.part)
+    rejects = Rejects()
+    tallies = []
+    for entry in task.steps:
+        apply = opened(entry)
+        step = entry.partition(":")[0]
+        documents, tally = settle(step, documents, map(apply, documents.texts), rejects)
+        tallies.append(tally)
+    write_part(folder, documents, rejects)
+    return {"tallies": tallies}
+
+
+@cache
+def opened(entry: str) -> Callable[[str], Outcome]:
+    """Return the function of a document step; a process loads what it needs once."""
+    step = parse_step(entry)
+    assert isinstance(step, DocumentStep)
+    return step.open()
+
+
+def tallies_of(trail: Sequence[Sequence[Path]]) -> list[dict[str, Any]]:
+    """Return the accounting table: one entry per step, in order, summed over parts."""
+    table: list[dict[str, Any]] = []
+    for folders in trail:
+        results = [json.loads((folder / RESULT).read_text(encoding="utf-8"))["result"]["tallies"] for folder in folders]
+        table.extend(add_tallies(of_step) for of_step in zip(*results, strict=True))
+    return table

@@ -1,0 +1,183 @@
+"""Machinery: what a cleaning step is, and the accounting that every step shares."""
+
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+from pipeline.artifacts.identity import JSON
+from pipeline.artifacts.store import Store
+from pipeline.work import Work
+
+DOCUMENTS = "documents.arrow"
+REJECTS = "rejects.arrow"
+_NOTHING: Mapping[str, int] = {}
+
+
+class Outcome(NamedTuple):
+    """What a step makes of a document: its text, or why it is rejected; and what there is to count."""
+
+    text: str
+    reason: str = ""
+    """why it is rejected, in few words that can be counted; nothing: it is kept"""
+    counts: Mapping[str, int] = _NOTHING
+    same_as: str = ""
+    """for duplicates: SOURCE PLACE of the document that is kept"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A cleaning step; its fields are its settings, all of them in the corpus's id."""
+
+    name: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ()
+    """distributions whose version decides what comes out; they join the corpus's toolchain"""
+    changes_text: ClassVar[bool] = False
+    """may two different texts become equal by it?"""
+
+    def resolve(self, store: Store) -> Self:
+        """Replace what names something outside (a file) by what it says (its hash)."""
+        return self
+
+
+class DocumentStep(Step, ABC):
+    """A step that looks at one document at a time."""
+
+    @abstractmethod
+    def open(self) -> Callable[[str], Outcome]:
+        """Return the pure function that cleans a text; what it needs is loaded here, once per part.
+
+        Raises UnavailableError when an extra is missing.
+        """
+
+
+class CorpusStep(Step, ABC):
+    """A step that compares documents: phases of a map over parts, which meet in files."""
+
+    @abstractmethod
+    def run(self, work: Work, phase: str, parts: Sequence[Path]) -> list[Path]:
+        """Return the folders of the parts that are left, one for each of `parts`; phases are named `phase`.something.
+
+        Each folder holds DOCUMENTS and REJECTS, and its result is {"tallies": [tally]}, as `settle` makes them.
+        """
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The documents of a part, column by column."""
+
+    texts: list[str]
+    sources: list[str]
+    places: list[str]
+    sizes: list[int]
+    """bytes of UTF-8"""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass
+class Rejects:
+    """What was left out of a part, row by row."""
+
+    rows: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, source: str, place: str, step: str, reason: str, text: str, same_as: str = "") -> None:
+        """Reject one document, keeping the start of its text."""
+        row = {"source": source, "place": place, "step": step, "reason": reason, "same_as": same_as}
+        self.rows.append({**row, "excerpt": text[:200]})
+
+
+def settle(
+    step: str, documents: Documents, outcomes: Iterable[Outcome], rejects: Rejects
+) -> tuple[Documents, dict[str, JSON]]:
+    """Apply the outcomes of a step to a part's documents; return what is left, and the tally of it."""
+    left = Documents([], [], [], [])
+    reasons: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    sources: dict[str, list[int]] = {}
+    changed = 0
+    started = time.perf_counter()
+    for text, source, place, size, outcome in zip(
+        documents.texts, documents.sources, documents.places, documents.sizes, outcomes, strict=True
+    ):
+        account = sources.setdefault(source, [0, 0, 0, 0])
+        account[0] += 1
+        account[1] += size
+        counts.update(outcome.counts)
+        if outcome.reason:
+            reasons[outcome.reason] += 1
+            rejects.add(source, place, step, outcome.reason, text, outcome.same_as)
+            continue
+        if outcome.text is not text and outcome.text != text:
+            changed += 1
+            size = len(outcome.text.encode("utf-8"))
+        account[2] += 1
+        account[3] += size
+        left.texts.append(outcome.text)
+        left.sources.append(source)
+        left.places.append(place)
+        left.sizes.append(size)
+    tally = {"step": step, **_sums(sources), "changed": changed, "rejected": dict(reasons), "counts": dict(counts)}
+    return left, {**tally, "sources": sources, "seconds": time.perf_counter() - started}
+
+
+def _sums(sources: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    names = ("documents_in", "bytes_in", "documents_out", "bytes_out")
+    return {name: sum(account[i] for account in sources.values()) for i, name in enumerate(names)}
+
+
+def add_tallies(tallies: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Sum the tallies of one step over parts; keys come out sorted."""
+    total: dict[str, Any] = {}
+    for tally in tallies:
+        for key, value in tally.items():
+            total[key] = _plus(total[key], value) if key in total else value
+    return {key: dict(sorted(value.items())) if isinstance(value, dict) else value for key, value in total.items()}
+
+
+def _plus(a: Any, b: Any) -> Any:
+    if isinstance(a, dict):
+        return {key: _plus(a[key], b[key]) if key in a and key in b else a.get(key, b.get(key)) for key in {**a, **b}}
+    if isinstance(a, list):
+        return [x + y for x, y in zip(a, b, strict=True)]
+    return a if isinstance(a, str) else a + b
+
+
+# --- parts as files ------------------------------------------------------------------------------------------
+
+
+def read_documents(folder: Path) -> Documents:
+    """Return the documents of a part."""
+    import numpy as np
+
+    from pipeline.arrow import read_batch
+
+    batch = read_batch(folder / DOCUMENTS)
+    text = batch.column("text")
+    offsets = np.frombuffer(text.buffers()[1], dtype=np.int32, count=len(text) + 1 + text.offset)[text.offset :]
+    sizes = np.diff(offsets).tolist() if len(text) else []
+    return Documents(text.to_pylist(), batch.column("source").to_pylist(), batch.column("place").to_pylist(), sizes)
+
+
+def write_part(folder: Path, documents: Documents, rejects: Rejects) -> None:
+    """Write what is left of a part, and what is not, into `folder`."""
+    import pyarrow as pa
+
+    from pipeline.arrow import write_batch
+
+    columns = {"text": documents.texts, "source": documents.sources, "place": documents.places}
+    arrays = [pa.array(column, type=pa.string()) for column in columns.values()]
+    write_batch(folder / DOCUMENTS, pa.RecordBatch.from_arrays(arrays, names=list(columns)))
+    write_batch(folder / REJECTS, pa.RecordBatch.from_pylist(rejects.rows, schema=reject_schema()))
+
+
+def reject_schema() -> Any:
+    """Return the Arrow schema of rejects."""
+    import pyarrow as pa
+
+    columns = ("source", "place", "step", "reason", "same_as", "excerpt")
+    return pa.schema(dict.fromkeys(columns, pa.string()))

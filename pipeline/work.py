@@ -1,0 +1,176 @@
+"""Machinery: the map that survives: a stage's work as phases of parts, each done once, whoever does it.
+
+The store's runs/<id>/work/<phase>/<part>/ is a finished part: its files and result.json.  A part is made aside and
+renamed, so that it is there whole or not at all; after a kill only missing parts are made.  Tasks of a job array share
+the folder: each makes its own parts, waits for those of the others, and makes them itself when nobody else seems to.
+"""
+
+import errno
+import json
+import os
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.artifacts.files import ProcessIdentity, boot_id
+from pipeline.artifacts.identity import JSON
+from pipeline.parallel import Run, Workers, crew
+from pipeline.process import progress
+
+Task = TypeVar("Task")
+
+RESULT = "result.json"
+HOLDERS = "holders"
+_POLL_SECONDS = 0.1
+
+
+class DoneElsewhereError(Exception):
+    """Another task of the job array finishes this: there is nothing left to do here."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The folder of a stage's unfinished work, and who does it."""
+
+    folder: Path
+    execution: Workers
+    crew: Run
+
+    def output(self, phase: str, index: int) -> Path:
+        """Return the folder of a finished part."""
+        return self.folder / phase / f"{index:06d}"
+
+    def outputs(self, phase: str) -> list[Path]:
+        """Return the folders of a phase's finished parts, in order."""
+        return sorted(path for path in (self.folder / phase).iterdir() if not path.name.startswith("."))
+
+    def map(
+        self, phase: str, function: Callable[[Task, Path], dict[str, JSON]], tasks: Sequence[Task], *, label: str
+    ) -> list[dict[str, JSON]]:
+        """Return the result of every task, in order; those that are done already are only looked up.
+
+        `function(task, folder)` writes its files into `folder`, which is new and its own, and returns what JSON can
+        hold; it must be a module's own and a pure function of the task.
+        """
+        (self.folder / phase).mkdir(parents=True, exist_ok=True)
+        mine = range(self.execution.task_index, len(tasks), self.execution.num_tasks)
+        self._make(phase, function, tasks, [i for i in mine if not self._is_done(phase, i)], label)
+        self._await_others(phase, function, tasks, label)
+        return [self._result(self.output(phase, i)) for i in range(len(tasks))]
+
+    def drop(self, phase: str, *, keep: Sequence[str] = ()) -> None:
+        """Free the disk that a phase's files take, when no later phase reads them; results stay, and files in `keep`."""
+        if self.execution.num_tasks > 1:
+            return  # another task of the job array may still read them
+        for folder in self.outputs(phase):
+            for path in folder.iterdir():
+                if path.name != RESULT and path.name not in keep:
+                    path.unlink()
+
+    def size(self) -> int:
+        """Return the bytes that the work takes on the disk now."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+    # --- one's own parts -------------------------------------------------------------------------------------
+
+    def _make(
+        self,
+        phase: str,
+        function: Callable[[Task, Path], dict[str, JSON]],
+        tasks: Sequence[Task],
+        indices: Sequence[int],
+        label: str,
+    ) -> None:
+        pieces = [_Piece(function=function, task=tasks[i], folder=self.output(phase, i)) for i in indices]
+        for _ in progress(self.crew(_make_piece, pieces), total=len(pieces), label=label, unit="parts"):
+            pass
+
+    def _is_done(self, phase: str, index: int) -> bool:
+        """Tell whether a part is there; one that this machine wrote before it last started may lack its bytes."""
+        folder = self.output(phase, index)
+        try:
+            page = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return False
+        except ValueError:
+            page = {"host": platform.node(), "boot": None}
+        if page["host"] == platform.node() and page["boot"] != boot_id():
+            shutil.rmtree(folder)
+            return False
+        return True
+
+    def _result(self, folder: Path) -> dict[str, JSON]:
+        page: dict[str, JSON] = json.loads((folder / RESULT).read_text(encoding="utf-8"))["result"]
+        return page
+
+    # --- the others' -----------------------------------------------------------------------------------------
+
+    def _await_others(
+        self, phase: str, function: Callable[[Task, Path], dict[str, JSON]], tasks: Sequence[Task], label: str
+    ) -> None:
+        """Wait until every part is there; when none comes for long, make the next missing one."""
+        missing = [i for i in range(len(tasks)) if not self.output(phase, i).exists()]
+        last = time.monotonic()
+        while missing:
+            if not self.folder.exists():
+                raise DoneElsewhereError
+            left = [i for i in missing if not self.output(phase, i).exists()]
+            if len(left) < len(missing):
+                missing, last = left, time.monotonic()
+            elif time.monotonic() - last > self.execution.patience_seconds:
+                # Start where the other impatient ones do not.
+                first = self.execution.task_index * len(missing) // self.execution.num_tasks
+                self._make(phase, function, tasks, missing[first : first + self.execution.workers], label)
+            else:
+                time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def open_work(folder: Path, execution: Workers) -> Iterator[Work]:
+    """Give the work in `folder`, and be known as one who is at it while the block runs."""
+    me = ProcessIdentity.current()
+    holder = folder / HOLDERS / f"{me.boot_id}_{me.pid}_{me.started}"
+    holder.parent.mkdir(parents=True, exist_ok=True)
+    holder.touch()
+    try:
+        with crew(execution) as run:
+            yield Work(folder=folder, execution=execution, crew=run)
+    finally:
+        holder.unlink(missing_ok=True)
+
+
+def is_being_done(folder: Path) -> bool:
+    """Tell whether a process of this machine is at the work in `folder` now."""
+    names = [path.name.split("_") for path in (folder / HOLDERS).glob("*_*_*")]
+    return any(ProcessIdentity(boot_id=boot, pid=int(pid), started=start).is_alive() for boot, pid, start in names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Piece:
+    """A task on its way to a worker."""
+
+    function: Callable[[Any, Path], dict[str, JSON]]
+    task: Any
+    folder: Path
+
+
+def _make_piece(piece: _Piece) -> None:
+    """Make one part aside and rename it into place; whoever made it meanwhile made the same bytes."""
+    aside = piece.folder.with_name(f".{piece.folder.name}.{uuid.uuid4().hex[:12]}")
+    aside.mkdir(parents=True)
+    try:
+        result = piece.function(piece.task, aside)
+        page = {"host": platform.node(), "boot": boot_id(), "result": result}
+        (aside / RESULT).write_text(json.dumps(page, ensure_ascii=False), encoding="utf-8")
+        os.rename(aside, piece.folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
