@@ -62,15 +62,15 @@ class Work:
         mine = range(self.execution.task_index, len(tasks), self.execution.num_tasks)
         self._make(phase, function, tasks, [i for i in mine if not self._is_done(phase, i)], label)
         self._await_others(phase, function, tasks, label)
-        return [self._result(self.output(phase, i)) for i in range(len(tasks))]
+        return [self.result(self.output(phase, i)) for i in range(len(tasks))]
 
     def drop(self, phase: str, *, keep: Sequence[str] = ()) -> None:
-        """Free the disk that a phase's files take, when no later phase reads them; results stay, and files in `keep`."""
+        """Free the disk that a phase's files take, when no later phase reads them; results and `keep` stay."""
         if self.execution.num_tasks > 1:
             return  # another task of the job array may still read them
         for folder in self.outputs(phase):
-            for path in folder.iterdir():
-                if path.name != RESULT and path.name not in keep:
+            for path in folder.rglob("*"):
+                if path.is_file() and path.name not in (RESULT, *keep):
                     path.unlink()
 
     def size(self) -> int:
@@ -105,7 +105,8 @@ class Work:
             return False
         return True
 
-    def _result(self, folder: Path) -> dict[str, JSON]:
+    def result(self, folder: Path) -> dict[str, JSON]:
+        """Return what the function returned that made a finished part."""
         page: dict[str, JSON] = json.loads((folder / RESULT).read_text(encoding="utf-8"))["result"]
         return page
 
