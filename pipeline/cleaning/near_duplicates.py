@@ -152,7 +152,7 @@ def hash_bands(signatures: "NDArray[np.uint32]", bands: int) -> "NDArray[np.uint
     """Return a key per document and band, equal where the band and all its values are."""
     import numpy as np
 
-    cut = signatures.reshape(len(signatures), bands, -1)
+    cut = signatures.reshape(len(signatures), bands, signatures.shape[1] // bands)
     keys = np.repeat(mix(np.arange(1, bands + 1, dtype=np.uint64))[None], len(cut), axis=0)
     for row in range(cut.shape[2]):
         keys = mix(keys ^ cut[:, :, row])
