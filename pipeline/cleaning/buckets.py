@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Rows = NDArray[np.void]
 
 ROWS_PER_BUCKET = 1 << 20
-"""rows that a bucket holds on average, as keys are hashes; one takes about 100 bytes of memory while it is compared"""
+"""rows that a bucket holds on average, as keys are hashes; one takes about 130 bytes of memory while it is compared"""
 
 
 @dataclass(frozen=True)

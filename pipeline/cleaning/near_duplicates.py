@@ -5,9 +5,10 @@ Phases of a map over parts.  `signatures`: each part writes a signature per docu
 signatures, and those alike are joined by an edge.  `clusters`: one task joins edges to clusters, each of which keeps
 its first document.  `filter`: each part leaves the others out.
 
-Disk per document, with the default 20 bands of 6 rows: 480 bytes of signature and 240 of keys.  Memory of a bucket:
-about 60 bytes per key, for 2**20 keys on average, and 60 MB to compare with; documents that all share a key are in one
-bucket.  Memory of `clusters`: about 100 bytes per edge, of which there are at most `bands` per near duplicate.
+Disk per document, with the default 20 bands of 6 rows: 480 bytes of signature and 240 of keys, until the end.  Memory
+of a bucket: about 60 bytes per key, for 2**20 keys on average, and 60 MB to compare with; documents that all share a
+key are in one bucket.  Memory of `clusters`: about 110 bytes per edge; a near duplicate has at least one of them, at
+most one per band.
 """
 
 import math
@@ -58,7 +59,9 @@ class NearDuplicates(CorpusStep):
     Two documents are compared if one of their bands is equal (Indyk & Motwani 1998), which they are with chance
     1 - (1 - s**rows)**bands: with the defaults 0.01 for s = 0.3, 0.27 for 0.5, 0.61 for 0.6, 0.92 for 0.7, 0.98 for
     0.75 and 0.998 for 0.8.  They are near duplicates if then at least `threshold` of their signatures agree, so that
-    the bands miss few and the comparison drops what the bands bring by chance.  Word 5-grams as in Lee et al. 2022.
+    the bands miss few and the comparison drops what the bands bring by chance.  Word 5-grams as in Lee et al. 2022;
+    with them, 0.7 is a copy with one word in 26 replaced, here and there: 2 q / (1 + q) of its n-grams are left for
+    a likeness of q, and (1 - p)**5 when a share p of the words is replaced.
 
     Likeness is not transitive, but a cluster is: of a chain of documents each like the next, only the first stays.
     """

@@ -7,7 +7,7 @@ part and writes which hashes are lost in which part, and to whom.  `filter`: eac
 A hash is the first 128 bits of SHA-256.  Two of n different pieces are taken for equal with a chance of n * n / 2**129:
 1 in 10**13 for the 10**13 lines of a web crawl.
 
-Disk: 24 bytes per piece, until the end.  Memory of a bucket: about 100 bytes per hash and part that it is in, for
+Disk: 24 bytes per piece, until the end.  Memory of a bucket: about 130 bytes per hash and part that it is in, for
 2**20 of them on average; a piece that is everywhere counts once per part.  Memory of a filter: a part's documents,
 twice, and its pieces.
 """
