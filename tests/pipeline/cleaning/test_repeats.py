@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.cleaning import buckets
-from pipeline.cleaning.repeats import BoilerplateLines, ExactDocuments, ExactParagraphs, Repeats
+from pipeline.cleaning.pieces import Repeats
+from pipeline.cleaning.repeats import BoilerplateLines, ExactDocuments, ExactParagraphs
 from pipeline.errors import ConfigError
 from pipeline.parallel import Workers
 
