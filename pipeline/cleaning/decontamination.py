@@ -19,13 +19,12 @@ from pipeline.templates import check_template, render
 if TYPE_CHECKING:
     import numpy as np
 
-    Values = np.ndarray[tuple[int], np.dtype[np.uint64]]
+    Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
 _WORD = re.compile(r"\w+")
 _PINNED = re.compile(r"#([0-9a-f]{64})$")
 _TEXT_FORMATS = ("txt", "md", "html")
 _MULTIPLIER = 0x9E3779B97F4A7C15
-_MASK = 2**64 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,17 +122,19 @@ def _texts_in(values: Iterable[Any]) -> Iterator[str]:
 class Index:
     """The n-grams of evaluation items, by hash, and those of shorter items by their own length.
 
-    The hash of words w1..wk is h(w1) + h(w2) m + ... + h(wk) m^(k-1) modulo 2^64, so that one pass over a text gives
-    the hashes of every length; h is the start of BLAKE2b, m is odd.
+    The hash of words w1..wk is h(w1) + h(w2) m + ... + h(wk) m^(k-1) modulo 2^64, so that the hash of a longer n-gram
+    starts with that of a shorter one; h is the start of BLAKE2b, m is odd.  A text is first searched for the beginnings
+    of `min_words` words; what follows is looked at where one is found.
     """
 
     n: int
     min_words: int
     _values: dict[str, int] = field(default_factory=dict)
-    """hash of every word of the items; 0: a word that is in none of them"""
-    _hashes: dict[int, set[int]] = field(default_factory=dict)
-    """by length in words"""
-    _sorted: dict[int, "Values"] = field(default_factory=dict)
+    """hash of every word of the items; 0 is that of a word that is in none of them"""
+    _found: dict[int, list["Hashes"]] = field(default_factory=dict)
+    """by length in words, as the items came"""
+    _sorted: dict[int, "Hashes"] = field(default_factory=dict)
+    """by length, the shortest first; that of the beginnings is 0"""
 
     def add(self, item: str) -> None:
         """Take in one item."""
@@ -143,46 +144,60 @@ class Index:
         for word in words:
             if word not in self._values:
                 self._values[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big") | 1
+        values = self._hashes_of(words)
         length = min(self.n, len(words))
-        self._hashes.setdefault(length, set()).update(self._ngrams(words, length))
+        self._found.setdefault(length, []).append(_ngrams(values, length))
+        self._found.setdefault(0, []).append(_ngrams(values[: len(words) - length + self.min_words], self.min_words))
 
     def close(self) -> None:
         """Make the index ready to be asked; nothing can be added any more."""
         import numpy as np
 
-        for length in sorted(self._hashes):
-            self._sorted[length] = np.array(sorted(self._hashes[length]), np.uint64)
-        self._hashes.clear()
+        self._sorted = {length: np.unique(np.concatenate(self._found[length])) for length in sorted(self._found)}
+        self._found.clear()
 
     def is_in(self, text: str) -> bool:
         """Tell whether a text holds one of the n-grams or short items."""
         import numpy as np
 
         words = words_of(text)
-        look = self._values.get
-        values = np.fromiter([look(word, 0) for word in words], np.uint64, len(words))
-        unknown = np.zeros(len(words) + 1, np.int64)
-        np.cumsum(values == 0, out=unknown[1:])
+        if len(words) < self.min_words or not self._sorted:
+            return False
+        values = self._hashes_of(words)
+        keys = _ngrams(values, self.min_words)
+        unknown = np.concatenate(([0], np.cumsum(values == 0)))
+        starts = np.flatnonzero(unknown[self.min_words :] == unknown[: len(keys)])
+        starts = starts[_are_in(self._sorted[0], keys[starts])]
         for length, hashes in self._sorted.items():
-            # Only where each word is known can an n-gram be; that leaves few places, and they shrink with the length.
-            starts = np.flatnonzero(unknown[length:] == unknown[: max(0, len(words) + 1 - length)])
-            if not len(starts):
-                return False  # a longer one needs more known words in a row
-            keys = np.zeros(len(starts), np.uint64)
-            power = 1
-            for k in range(length):
-                keys += values[starts + k] * np.uint64(power)
-                power = power * _MULTIPLIER & _MASK
-            at = np.minimum(np.searchsorted(hashes, keys), len(hashes) - 1)
-            if bool(np.any(hashes[at] == keys)):
+            starts = starts[starts + length <= len(words)]
+            if length and any(_are_in(hashes, _ngrams(values[start : start + length], length))[0] for start in starts):
                 return True
         return False
 
-    def _ngrams(self, words: list[str], length: int) -> Iterator[int]:
-        values = [self._values[word] for word in words]
-        powers = [pow(_MULTIPLIER, k, 2**64) for k in range(length)]
-        for i in range(len(words) - length + 1):
-            yield sum(values[i + k] * powers[k] for k in range(length)) & _MASK
+    def _hashes_of(self, words: list[str]) -> "Hashes":
+        import numpy as np
+
+        look = self._values.get
+        return np.fromiter([look(word, 0) for word in words], np.uint64, len(words))
+
+
+def _ngrams(values: "Hashes", length: int) -> "Hashes":
+    """Return the hashes of all n-grams of a length, from those of their words."""
+    import numpy as np
+
+    count = len(values) - length + 1
+    keys = np.zeros(count, np.uint64)
+    for k in range(length):
+        keys += values[k : k + count] * np.uint64(pow(_MULTIPLIER, k, 2**64))
+    return keys
+
+
+def _are_in(hashes: "Hashes", keys: "Hashes") -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    """Tell of each key whether it is among sorted hashes."""
+    import numpy as np
+
+    at = np.minimum(np.searchsorted(hashes, keys), len(hashes) - 1)
+    return np.asarray(hashes[at] == keys, np.bool_)
 
 
 def words_of(text: str) -> list[str]:

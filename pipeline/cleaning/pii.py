@@ -220,7 +220,7 @@ def _long_enough(matches: Iterator[re.Match[str]], least: int, most: int) -> Ite
 
 FINDERS: dict[Kind, Finder] = {"email": _emails, "iban": _ibans, "card": _cards, "ip": _ips, "phone": _phones}
 """in the order in which they look: what one has masked, the next does not see"""
-PLACEHOLDERS: dict[Kind, str] = {"email": "<EMAIL>", "iban": "<IBAN>", "card": "<CARD>", "ip": "<IP>", "phone": "<PHONE>"}
+PLACEHOLDERS: dict[Kind, str] = {kind: f"<{kind.upper()}>" for kind in FINDERS}
 _ALL_PLACEHOLDERS = tuple(PLACEHOLDERS.values())
 _LABELS: dict[Kind, str] = {"email": "e-mail", "iban": "IBAN", "card": "card", "ip": "IP address", "phone": "phone"}
 

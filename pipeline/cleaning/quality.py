@@ -177,7 +177,7 @@ class C4Quality(DocumentStep):
 
 # --- FineWeb -------------------------------------------------------------------------------------------------
 
-PUNCTUATION_MARKS = (".", "!", "?", "…", "。", "！", "？", "｡", "؟", "۔", "।", "॥", "։", "።", "၊", "။", "។", "‼", "⁇", "⁈", "⁉")
+PUNCTUATION_MARKS = tuple(". ! ? … 。 ！ ？ ｡ ؟ ۔ । ॥ ։ ። ၊ ။ ។ ‼ ⁇ ⁈ ⁉".split())
 """what ends a sentence in the scripts of many speakers"""
 _CLOSERS = "\"'”’»)]"
 

@@ -48,7 +48,7 @@ class GopherRepetition(DocumentStep):
 
     def __post_init__(self) -> None:
         if len(self.max_top_ngram) > DUPLICATE_N - TOP_N:
-            raise ConfigError(f"gopher_repetition: max_top_ngram has {len(self.max_top_ngram)} shares; it is for 2 3 4.")
+            raise ConfigError(f"gopher_repetition: max_top_ngram={self.max_top_ngram} is for n = 2, 3, 4 at most.")
 
     def open(self) -> Callable[[str], Outcome]:
         return lambda text: Outcome(text, self._of_lines(text) or self._of_words(text))

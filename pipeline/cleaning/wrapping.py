@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pipeline.cleaning.step import DocumentStep, Outcome
 from pipeline.errors import ConfigError
@@ -24,7 +25,7 @@ class Unwrap(DocumentStep):
     document is not wrapped and stays.  A line end inside a paragraph (no blank line) goes away when
     - the next line's first word would not have fit: length + 1 + word > width - slack; or, as not every book is filled
       evenly, the next line starts with a small letter and the line is at least two thirds of the width; and
-    - the next line is not indented (by more than a space), starts with no list marker, and neither line is a row of a table.
+    - the next line is indented by one space at most, starts with no list marker, and neither is a row of a table.
     The lines are joined by a space; after a hyphen or dash that touches a word by nothing: `well-` `known`.
     """
 
@@ -51,7 +52,7 @@ class Unwrap(DocumentStep):
             return Outcome(text)
         pieces = [lines[0]]
         joined = 0
-        for line, following in zip(lines, lines[1:], strict=False):
+        for line, following in pairwise(lines):
             if self._is_wrapped(line, following, width):
                 pieces.append("" if line[-1] in "-—–" and line[-2:-1] not in ("", " ") else " ")
                 pieces.append(following.lstrip())
