@@ -22,14 +22,15 @@ _BREAKS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 
 @dataclass(frozen=True, kw_only=True)
 class LineEnds(DocumentStep):
-    """End every line with `\\n`, and none with another of the characters that the Unicode Standard says end one.
+    """End every line with `\\n`: CR LF and CR become that.
 
-    They are (5.8, newline guidelines): CR LF, CR, and with `unicode` also VT, FF, NEL, LS and PS.
+    With `unicode` so do the other characters that the Unicode Standard (5.8, newline guidelines) says end a line: VT,
+    FF, NEL, LS and PS.
     """
 
     name = "line_ends"
     changes_text = True
-    unicode: bool = True
+    unicode: bool = False
 
     def open(self) -> Callable[[str], Outcome]:
         return self._unicode if self.unicode else self._ascii

@@ -94,13 +94,13 @@ def test_rows_in_are_rows_out_and_rejects_by_reason(bench: Any, tmp_path: Path) 
 
     artifact = bench.corpus(write_jsonl(tmp_path / "a.jsonl", rows))
 
-    assert artifact.manifest.counts == {"read": 8, "documents": 4, "rejected": {"duplicate": 2, "empty": 2}}
+    assert artifact.manifest.counts == {"read": 8, "documents": 4, "rejected": {"exact duplicate": 2, "empty": 2}}
     assert sum(artifact.facts["documents"].values()) == len(documents(artifact)) == 4
     assert [(row["place"], row["step"], row["reason"], row["same_as"]) for row in rejects(artifact)] == [
         ("a.jsonl:4", "read", "empty", ""),
         ("a.jsonl:5", "read", "empty", ""),
-        ("a.jsonl:3", "exact_documents", "duplicate", "a a.jsonl:1"),
-        ("a.jsonl:7", "exact_documents", "duplicate", "a a.jsonl:1"),
+        ("a.jsonl:3", "exact_documents", "exact duplicate", "a a.jsonl:1"),
+        ("a.jsonl:7", "exact_documents", "exact duplicate", "a a.jsonl:1"),
     ]
 
 
@@ -131,7 +131,7 @@ def test_texts_that_differ_only_before_they_are_normalised_are_duplicates(bench:
 
     artifact = bench.corpus(write_jsonl(tmp_path / "a.jsonl", rows))
 
-    assert artifact.manifest.counts["rejected"] == {"duplicate": 1}
+    assert artifact.manifest.counts["rejected"] == {"exact duplicate": 1}
 
 
 def test_the_first_of_equal_documents_in_the_order_of_the_files_is_kept(bench: Any, tmp_path: Path) -> None:
@@ -481,7 +481,7 @@ def test_several_groups_of_files_and_workers_change_no_byte(
     again = bench.corpus(folder, "--workers", "3")
 
     assert again.digest == whole.digest
-    assert again.manifest.counts["rejected"] == {"duplicate": 30}
+    assert again.manifest.counts["rejected"] == {"exact duplicate": 30}
 
 
 def test_parts_are_about_as_large_as_asked_for_and_hold_everything(bench: Any, tmp_path: Path) -> None:

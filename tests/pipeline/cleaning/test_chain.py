@@ -37,7 +37,7 @@ def test_a_step_is_read_with_its_settings() -> None:
         ("lenght", "there is no cleaning step 'lenght'. Did you mean 'length'?"),
         ("length:min_chars=3", "the cleaning step length has the unknown key 'min_chars'. Did you mean 'min_"),
         ("length:min_words=few", "length:min_words='few' must be a whole number."),
-        ("unicode:form=NFX", "unicode:form='NFX' must be one of NFC, NFD, NFKC, NFKD."),
+        ("unicode:form=NFX", "unicode:form='NFX' must be one of NFC, NFKC, NFD, NFKD."),
     ],
 )
 def test_what_is_wrong_with_a_step_is_said(entry: str, said: str) -> None:
@@ -93,7 +93,7 @@ def test_the_files_of_a_phase_go_when_the_next_is_done_but_its_rejects_and_talli
     texts = ["a b c", "a", "a b c", "d e f"]
     with open_work(tmp_path / "work", Workers(workers=1)) as work:
         work.map("read", _write_texts, [tuple(texts)], label="reading")
-        parts, trail = chain.clean(work, work.outputs("read"), ["length:min_words=2", "exact_documents"], read="read")
+        parts, trail = chain.clean(work, work.outputs("read"), ["length:min_characters=0,min_words=2", "exact_documents"], read="read")
 
         assert [len(chain.read_documents(part)) for part in parts] == [2]
         assert [row["step"] for row in chain.tallies_of(trail)] == ["length", "exact_documents"]
