@@ -8,7 +8,7 @@ import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pipeline.artifacts.artifact import Artifact
@@ -37,6 +37,8 @@ from pipeline.errors import IntegrityError, MissingError, UsageError
 from pipeline.process import say
 
 KINDS = ("corpus", "tokenizer", "shards", "examples", "model", "evaluation")
+REQUEST = "request.json"
+"""beside unfinished work: what was asked, so that `gc` knows which artifacts it reads"""
 _OTHER_ROOMS = ("runs", "refs", "tmp", "quarantine", "sources", "stamps")
 
 
@@ -56,6 +58,10 @@ class Request:
     @property
     def reference(self) -> str:
         return f"{self.kind}:{self.id}"
+
+    def leave_in(self, folder: Path) -> None:
+        """Say in the folder of unfinished work what it is for: its inputs are needed until it ends."""
+        write_json(folder / REQUEST, {"kind": self.kind, "recipe": asdict(self.recipe)})
 
 
 @dataclass(kw_only=True)
@@ -180,6 +186,7 @@ class Store:
         """Give a folder to write into, and publish it when the block ends without an exception."""
         with self.scratch() as scratch:
             folder = scratch / "artifact"
+            request.leave_in(scratch)
             draft = Draft(request=request, path=folder / PAYLOAD, record=folder / RECORD, licenses=licenses)
             draft.path.mkdir(parents=True)
             draft.record.mkdir()
@@ -199,7 +206,7 @@ class Store:
         try:
             yield folder
         finally:
-            _remove_tree(folder)
+            remove_tree(folder)
 
     def _complete(self, folder: Path, draft: Draft) -> Manifest:
         """Write the record, the card, and last the manifest; make the payload files read-only."""
@@ -287,10 +294,11 @@ def _sweep(rooms: Path) -> None:
         pid, _, rest = rest.partition("_")
         started = rest.rpartition("_")[0]
         if pid.isdigit() and not ProcessIdentity(boot_id=boot, pid=int(pid), started=started).is_alive():
-            _remove_tree(folder)
+            remove_tree(folder)
 
 
-def _remove_tree(folder: Path) -> None:
+def remove_tree(folder: Path) -> None:
+    """Delete a folder, read-only ones below it included."""
     for path in [folder, *folder.rglob("*")]:
         if path.is_dir() and not path.is_symlink():
             path.chmod(stat.S_IRWXU)
