@@ -1,6 +1,7 @@
 """Machinery: a corpus report as one HTML page that needs nothing else: no script, no font, no network.
 
-All text of the corpus is untrusted: the template escapes every value, and the page forbids scripts as well.
+All text of the corpus is untrusted: every value is made visible and escaped on its way into the template, whatever the
+template says, and the page forbids scripts as well.
 """
 
 import json
@@ -10,7 +11,7 @@ from typing import Any
 from pipeline.artifacts.identity import JSON
 from pipeline.reporting.charts import bar, histogram
 from pipeline.reporting.corpus_report import CorpusReport
-from pipeline.reporting.wording import changed_words, percent, size, title_of, visible
+from pipeline.reporting.wording import changed_words, percent, size, title_of, token, visible
 
 _TEMPLATE = "page.html"
 _MANY = 24
@@ -29,10 +30,11 @@ def render(report: CorpusReport) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=lambda value: value if isinstance(value, Markup) else visible(str(value)),
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=_number, size=size, visible=visible, title_of=title_of, setting=_setting)
+    environment.filters.update(number=_number, size=size, token=token, title_of=title_of, setting=_setting)
     environment.globals.update(percent=percent, changed_words=changed_words, bar=safe_bar)
     charts = {
         unit: Markup(histogram(found, f"{unit} per document"))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 LONGEST = 4
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_FUNCTION_WORDS = 50
+_FUNCTION_WORDS = 100
 """this many of the commonest words say nothing by themselves"""
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SPLITS = ("train", "validation", "test")
-BINS_PER_DECADE = 5
+BINS_PER_DECADE = 8
 _ROWS_AT_ONCE = 4096
 _LONGEST_SAMPLE = 2**20
 """characters of one document that join the sample, at most"""

@@ -47,6 +47,11 @@ def _visible_character(letter: str) -> str:
     return f"⟨{ord(letter):04X}⟩" if unicodedata.category(letter) in _HIDDEN else letter
 
 
+def token(text: str) -> str:
+    """Return a token with its spaces and line ends to be seen."""
+    return visible(text.replace(" ", "␣").replace("\n", "⏎"))
+
+
 def excerpt(text: str, most: int) -> str:
     """Return the start of a text, whole words only, with … where it goes on; `text` itself may be such a start."""
     if len(text) < most:
