@@ -7,7 +7,6 @@ were made from.  A victim is renamed into tmp/ before it is deleted, so that a c
 import json
 import os
 import re
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from pipeline.artifacts.files import ProcessIdentity, regular_files
 from pipeline.artifacts.identity import JSON, SHORT
 from pipeline.artifacts.lease import LEASE, live_holder
 from pipeline.artifacts.manifest import MANIFEST, InputName
-from pipeline.artifacts.store import KINDS, REQUEST, Store, remove_tree
+from pipeline.artifacts.store import KINDS, REQUEST, Store, is_abandoned, quiet_seconds, remove_tree
 from pipeline.errors import DataError, IntegrityError, UsageError
 from pipeline.process import say
 
@@ -205,7 +204,7 @@ def _roots(store: Store, shelf: _Shelf, choice: Choice) -> Iterator[str]:
             yield artifact.reference
     dead = {path for victim in _dead_runs(store, choice) for path in victim.paths}
     unfinished = [path for path in _folders(store.root / "runs") if path not in dead]
-    drafts = [path for path in _folders(store.root / "tmp") if _is_alive(path.name)]
+    drafts = [path for path in _folders(store.root / "tmp") if not is_abandoned(path)]
     for folder in (*unfinished, *drafts):
         yield from (found for name in _inputs_of(folder) if (found := shelf.resolve(name)))
 
@@ -254,17 +253,14 @@ def _is_alive(name: str) -> bool:
     return pid.isdigit() and ProcessIdentity(boot_id=boot, pid=int(pid), started=start).is_alive()
 
 
-def _quiet_days(folder: Path) -> float:
-    """Return for how long nothing below a folder was written."""
-    times = [folder.stat().st_mtime, *(path.lstat().st_mtime for path in folder.rglob("*"))]
-    return (time.time() - max(times)) / _DAY_SECONDS
+def _quiet_days(path: Path) -> float:
+    return quiet_seconds(path) / _DAY_SECONDS
 
 
 def _dead_scratch(store: Store) -> Iterator[Victim]:
     for folder in _folders(store.root / "tmp"):
-        pid = (*folder.name.split("_"), "")[1]
-        if pid.isdigit() and not _is_alive(folder.name):
-            yield _victim(f"scratch of process {pid}", "the process is no more", folder)
+        if is_abandoned(folder):
+            yield _victim(f"scratch of process {folder.name.split('_')[1]}", "the process is no more", folder)
 
 
 def _is_scratch(victim: Victim) -> bool:

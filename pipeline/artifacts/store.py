@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from pathlib import Path
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.files import (
     ProcessIdentity,
+    boot_id,
     regular_files,
     sync_folder,
     sync_tree,
@@ -290,11 +292,30 @@ def _entry(path: Path, payload: Path) -> FileEntry:
 def _sweep(rooms: Path) -> None:
     """Remove the scratch folders of processes that are no more."""
     for folder in rooms.iterdir():
-        boot, _, rest = folder.name.partition("_")
-        pid, _, rest = rest.partition("_")
-        started = rest.rpartition("_")[0]
-        if pid.isdigit() and not ProcessIdentity(boot_id=boot, pid=int(pid), started=started).is_alive():
+        if is_abandoned(folder):
             remove_tree(folder)
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Tell whether the process that a scratch folder is named after is gone.
+
+    Of a process of another machine, or of before a restart, that cannot be known: its folder is given a quiet day.
+    """
+    boot, pid, started = (*folder.name.split("_"), "", "")[:3]
+    if not pid.isdigit():
+        return False
+    if boot == boot_id():
+        return not ProcessIdentity(boot_id=boot, pid=int(pid), started=started).is_alive()
+    return quiet_seconds(folder) > 86_400
+
+
+def quiet_seconds(folder: Path) -> float:
+    """Return for how long nothing at or below a path was written."""
+    times = [folder.lstat().st_mtime]
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            times.append(path.lstat().st_mtime)
+    return time.time() - max(times)
 
 
 def remove_tree(folder: Path) -> None:

@@ -304,6 +304,20 @@ def test_scratch_of_a_dead_process_goes_and_that_of_a_live_one_stays(store: Stor
     assert not folder.exists()
 
 
+def test_scratch_of_another_machine_is_given_a_day_and_what_it_reads_stays(store: Store) -> None:
+    store.tag("mine", make(store, 0))
+    below = make(store, 1)
+    folder = store.root / "tmp" / "another-boot_123_456_abcd"
+    folder.mkdir()
+    request_for(2, {"corpus": below}, "shards").leave_in(folder)
+
+    assert gc(store) == set()
+    long_ago = time.time() - 2 * 86_400
+    os.utime(folder / "request.json", (long_ago, long_ago))
+    os.utime(folder, (long_ago, long_ago))
+    assert gc(store) == {below.reference, "scratch of process 123"}
+
+
 def test_stamps_of_artifacts_that_are_gone_go(store: Store) -> None:
     kept, lost = make(store, 0), make(store, 1)
     store.tag("mine", kept)
