@@ -296,9 +296,17 @@ def _collect(command: Collect, store: Store) -> int:
     plan = survey(store, command)
     shown = collect(store, command, plan, everything=command.all) if command.delete else plan.victims
     size = sum(victim.bytes for victim in shown)
-    page = {"deleted": command.delete, "bytes": size, "victims": [victim.as_json() for victim in shown]}
+    page = {
+        "deleted": command.delete,
+        "bytes": size,
+        "young": plan.spared,
+        "victims": [victim.as_json() for victim in shown],
+    }
     what = "freed" if command.delete else "would be freed; nothing was touched, --delete removes it"
-    return _print(command, page, iter([*victim_lines(shown), f"{size:,} bytes in {len(shown)} places {what}"]))
+    lines = [*victim_lines(shown), f"{size:,} bytes in {len(shown)} places {what}"]
+    if plan.spared:
+        lines.append(f"{plan.spared} artifacts stay for now, because they are young (--grace-minutes)")
+    return _print(command, page, iter(lines))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ class Choice:
 
     keep: tuple[str, ...] = ()
     """references that stay, with what they were made from"""
+    grace_minutes: float = 10.0
+    """what was published within so many minutes stays: its maker may be about to name or use it"""
     runs: bool = False
     """remove the work of dead runs too"""
     days: float = 1.0
@@ -61,7 +64,9 @@ class Survey:
     roots: frozenset[str]
     """`kind:id` of what a name, `keep` or unfinished work refers to, as far as it is in the store"""
     live: frozenset[str]
-    """`kind:id` of the roots and of all they were made from"""
+    """`kind:id` of the roots, of what is too young to judge, and of all these were made from"""
+    spared: int
+    """artifacts that stay only because they are young"""
     seen: frozenset[str]
     """`kind:id` of every artifact there was"""
     damaged: tuple[str, ...] = ()
@@ -76,7 +81,8 @@ def survey(store: Store, choice: Choice) -> Survey:
     """Look at the whole store and say what nothing needs; nothing is touched."""
     shelf = _Shelf.read(store)
     roots = set(_roots(store, shelf, choice))
-    live = shelf.closure(roots)
+    young = shelf.young(choice.grace_minutes)
+    live = shelf.closure({*roots, *young})
     dead = [reference for reference in sorted(shelf.artifacts) if reference not in live]
     return Survey(
         victims=(
@@ -89,6 +95,7 @@ def survey(store: Store, choice: Choice) -> Survey:
         ),
         roots=frozenset(roots),
         live=frozenset(live),
+        spared=len(live) - len(shelf.closure(roots)),
         seen=frozenset(shelf.artifacts),
         damaged=tuple(shelf.damaged),
     )
@@ -182,6 +189,11 @@ class _Shelf:
             return name.reference
         return self.by_digest.get((name.kind, name.digest))
 
+    def young(self, minutes: float) -> set[str]:
+        """Return the artifacts that were published within so many minutes."""
+        manifests = {reference: artifact.path / MANIFEST for reference, artifact in self.artifacts.items()}
+        return {reference for reference, path in manifests.items() if quiet_seconds(path) < 60 * minutes}
+
     def closure(self, roots: Iterable[str]) -> set[str]:
         """Return the roots and everything they were made from, as far as it is here."""
         live: set[str] = set()
@@ -206,16 +218,18 @@ def _roots(store: Store, shelf: _Shelf, choice: Choice) -> Iterator[str]:
     unfinished = [path for path in _folders(store.root / "runs") if path not in dead]
     drafts = [path for path in _folders(store.root / "tmp") if not is_abandoned(path)]
     for folder in (*unfinished, *drafts):
-        yield from (found for name in _inputs_of(folder) if (found := shelf.resolve(name)))
+        yield from _needs_of(folder, shelf)
 
 
-def _inputs_of(folder: Path) -> Iterator[InputName]:
-    """Yield the inputs of the work in a folder; none when it does not say, as of a scratch folder that is no draft."""
+def _needs_of(folder: Path, shelf: _Shelf) -> Iterator[str]:
+    """Yield the inputs of the work in a folder, and what it is just publishing; nothing when it does not say."""
     try:
         page = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
-    yield from (InputName(**name) for name in page["recipe"]["inputs"].values())
+    names = [InputName(**name) for name in page["recipe"]["inputs"].values()]
+    found = (f"{page['kind']}:{page['id']}", *map(shelf.resolve, names))
+    yield from (reference for reference in found if reference in shelf.artifacts)
 
 
 def _dead_artifact(artifact: Artifact, store: Store) -> Victim:
@@ -242,7 +256,7 @@ def _dead_runs(store: Store, choice: Choice) -> Iterator[Victim]:
 
 def _is_held(folder: Path) -> bool:
     """Tell whether a process of this machine writes in a run folder: by its lease, or as a holder of its parts."""
-    leases = [path.parent for path in folder.rglob(LEASE)]
+    leases = [path.parent for path in regular_files(folder) if path.name == LEASE]
     holders = [path.name for path in folder.glob("*/holders/*")]
     return any(live_holder(path) is not None for path in leases) or any(map(_is_alive, holders))
 
@@ -306,8 +320,11 @@ def _victim(what: str, why: str, *paths: Path) -> Victim:
 
 def size_of(path: Path) -> int:
     """Return the bytes of a file, or of all files below a folder."""
-    files: Iterable[Path] = regular_files(path) if path.is_dir() and not path.is_symlink() else [path]
-    return sum(file.lstat().st_size for file in files)
+    size = 0
+    for file in regular_files(path) if path.is_dir() and not path.is_symlink() else [path]:
+        with suppress(FileNotFoundError):  # others are at work in this store
+            size += file.lstat().st_size
+    return size
 
 
 # --- for a person --------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Machinery: the store, a folder of artifacts: find them, draft new ones, publish by one rename."""
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -63,7 +64,7 @@ class Request:
 
     def leave_in(self, folder: Path) -> None:
         """Say in the folder of unfinished work what it is for: its inputs are needed until it ends."""
-        write_json(folder / REQUEST, {"kind": self.kind, "recipe": asdict(self.recipe)})
+        write_json(folder / REQUEST, {"kind": self.kind, "id": self.id, "recipe": asdict(self.recipe)})
 
 
 @dataclass(kw_only=True)
@@ -311,9 +312,9 @@ def is_abandoned(folder: Path) -> bool:
 
 def quiet_seconds(folder: Path) -> float:
     """Return for how long nothing at or below a path was written."""
-    times = [folder.lstat().st_mtime]
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):
+    times = [0.0]
+    for path in itertools.chain([folder], regular_files(folder), map(Path, (root for root, _, _ in os.walk(folder)))):
+        with suppress(FileNotFoundError):  # others are at work in this store
             times.append(path.lstat().st_mtime)
     return time.time() - max(times)
 
