@@ -440,6 +440,7 @@ def execute(
         return stage.run(job)
     lease = Lease.acquire(job.run_folder)
     try:
+        request.leave_in(job.run_folder)
         artifact = store.get(request.kind, request.id)  # whoever had the lease before may have published
         if artifact is None:
             with _status(job.run_folder):

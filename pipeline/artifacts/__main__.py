@@ -1,4 +1,4 @@
-"""Program: look at, check, trace, rebuild and name the artifacts of a store.
+"""Program: look at, check, trace, compare, rebuild, name and remove the artifacts of a store.
 
 python -m pipeline.artifacts list
 python -m pipeline.artifacts lineage REF
@@ -13,7 +13,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, subcommand
 
+from pipeline.artifacts import diff
 from pipeline.artifacts.artifact import Artifact
+from pipeline.artifacts.garbage import Choice, collect, survey, victim_lines
 from pipeline.artifacts.identity import JSON, SHORT, shorten
 from pipeline.artifacts.lineage import draw, trace
 from pipeline.artifacts.store import KINDS, Store
@@ -100,6 +102,26 @@ class Tag(Common):
     """the name; if it was another's, it is this one's now"""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Diff(Common):
+    """Say how two artifacts differ: recipe, files, facts, content. Exit code 0: equal bytes; 1: they differ."""
+
+    before: Positional[str]
+    """kind:id, a given name, or a path"""
+    after: Positional[str]
+    """another of the same kind"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collect(Common, Choice):
+    """List what nothing needs: no name, no unfinished run, no artifact that stays. --delete removes it."""
+
+    delete: bool = False
+    """remove what is listed; without it nothing is touched"""
+    all: bool = False
+    """with --delete: go on even if nothing has a name, so that every artifact goes"""
+
+
 Command = (
     Annotated[List, subcommand("list")]
     | Annotated[Show, subcommand("show")]
@@ -108,6 +130,8 @@ Command = (
     | Annotated[Reproduce, subcommand("reproduce")]
     | Annotated[Repair, subcommand("repair")]
     | Annotated[Tag, subcommand("tag")]
+    | Annotated[Diff, subcommand("diff")]
+    | Annotated[Collect, subcommand("gc")]
 )
 
 
@@ -129,6 +153,10 @@ def run(command: Common) -> int:
             return _repair(command, store)
         case Tag():
             return _tag(command, store)
+        case Diff():
+            return _diff(command, store)
+        case Collect():
+            return _collect(command, store)
     raise AssertionError(command)
 
 
@@ -259,6 +287,29 @@ def _tag(command: Tag, store: Store) -> int:
         raise MissingError(f"{artifact.path} is not in the store {store.root}, and only what is in it can have a name.")
     store.tag(command.name, artifact)
     return _print(command, {"name": command.name, "reference": artifact.reference}, iter([artifact.reference]))
+
+
+def _diff(command: Diff, store: Store) -> int:
+    found = diff.compare(store.find(command.before), store.find(command.after))
+    _print(command, diff.as_json(found), diff.lines(found))
+    return 0 if found.equal else 1
+
+
+def _collect(command: Collect, store: Store) -> int:
+    plan = survey(store, command)
+    shown = collect(store, command, plan, everything=command.all) if command.delete else plan.victims
+    size = sum(victim.bytes for victim in shown)
+    page = {
+        "deleted": command.delete,
+        "bytes": size,
+        "young": plan.spared,
+        "victims": [victim.as_json() for victim in shown],
+    }
+    what = "freed" if command.delete else "would be freed; nothing was touched, --delete removes it"
+    lines = [*victim_lines(shown), f"{size:,} bytes in {len(shown)} places {what}"]
+    if plan.spared:
+        lines.append(f"{plan.spared} artifacts stay for now, because they are young (--grace-minutes)")
+    return _print(command, page, iter(lines))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,19 +1,22 @@
 """Machinery: the store, a folder of artifacts: find them, draft new ones, publish by one rename."""
 
 import errno
+import itertools
 import json
 import os
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.files import (
     ProcessIdentity,
+    boot_id,
     regular_files,
     sync_folder,
     sync_tree,
@@ -37,6 +40,8 @@ from pipeline.errors import IntegrityError, MissingError, UsageError
 from pipeline.process import say
 
 KINDS = ("corpus", "tokenizer", "shards", "examples", "model", "evaluation")
+REQUEST = "request.json"
+"""beside unfinished work: what was asked, so that `gc` knows which artifacts it reads"""
 _OTHER_ROOMS = ("runs", "refs", "tmp", "quarantine", "sources", "stamps")
 
 
@@ -56,6 +61,10 @@ class Request:
     @property
     def reference(self) -> str:
         return f"{self.kind}:{self.id}"
+
+    def leave_in(self, folder: Path) -> None:
+        """Say in the folder of unfinished work what it is for: its inputs are needed until it ends."""
+        write_json(folder / REQUEST, {"kind": self.kind, "id": self.id, "recipe": asdict(self.recipe)})
 
 
 @dataclass(kw_only=True)
@@ -180,6 +189,7 @@ class Store:
         """Give a folder to write into, and publish it when the block ends without an exception."""
         with self.scratch() as scratch:
             folder = scratch / "artifact"
+            request.leave_in(scratch)
             draft = Draft(request=request, path=folder / PAYLOAD, record=folder / RECORD, licenses=licenses)
             draft.path.mkdir(parents=True)
             draft.record.mkdir()
@@ -199,7 +209,7 @@ class Store:
         try:
             yield folder
         finally:
-            _remove_tree(folder)
+            remove_tree(folder)
 
     def _complete(self, folder: Path, draft: Draft) -> Manifest:
         """Write the record, the card, and last the manifest; make the payload files read-only."""
@@ -283,14 +293,34 @@ def _entry(path: Path, payload: Path) -> FileEntry:
 def _sweep(rooms: Path) -> None:
     """Remove the scratch folders of processes that are no more."""
     for folder in rooms.iterdir():
-        boot, _, rest = folder.name.partition("_")
-        pid, _, rest = rest.partition("_")
-        started = rest.rpartition("_")[0]
-        if pid.isdigit() and not ProcessIdentity(boot_id=boot, pid=int(pid), started=started).is_alive():
-            _remove_tree(folder)
+        if is_abandoned(folder):
+            remove_tree(folder)
 
 
-def _remove_tree(folder: Path) -> None:
+def is_abandoned(folder: Path) -> bool:
+    """Tell whether the process that a scratch folder is named after is gone.
+
+    Of a process of another machine, or of before a restart, that cannot be known: its folder is given a quiet day.
+    """
+    boot, pid, started = (*folder.name.split("_"), "", "")[:3]
+    if not pid.isdigit():
+        return False
+    if boot == boot_id():
+        return not ProcessIdentity(boot_id=boot, pid=int(pid), started=started).is_alive()
+    return quiet_seconds(folder) > 86_400
+
+
+def quiet_seconds(folder: Path) -> float:
+    """Return for how long nothing at or below a path was written."""
+    times = [0.0]
+    for path in itertools.chain([folder], regular_files(folder), map(Path, (root for root, _, _ in os.walk(folder)))):
+        with suppress(FileNotFoundError):  # others are at work in this store
+            times.append(path.lstat().st_mtime)
+    return time.time() - max(times)
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder, read-only ones below it included."""
     for path in [folder, *folder.rglob("*")]:
         if path.is_dir() and not path.is_symlink():
             path.chmod(stat.S_IRWXU)

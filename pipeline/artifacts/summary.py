@@ -66,18 +66,19 @@ def differences(before: Recipe, after: Recipe) -> list[str]:
             lines.append(
                 f"input {role} changed ({old.id[:SHORT] if old else 'none'} -> {new.id[:SHORT] if new else 'none'})"
             )
-    lines.extend(_changed_fields(before.config, after.config, "config"))
-    lines.extend(_changed_fields(before.toolchain, after.toolchain, "toolchain"))
+    lines.extend(changed_fields(before.config, after.config, "config"))
+    lines.extend(changed_fields(before.toolchain, after.toolchain, "toolchain"))
     return lines
 
 
-def _changed_fields(before: JSON, after: JSON, where: str) -> Iterator[str]:
+def changed_fields(before: JSON, after: JSON, where: str) -> Iterator[str]:
+    """Yield a line for each place where two JSON values differ; `where` names the whole."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in sorted(set(before) | set(after)):
-            yield from _changed_fields(before.get(key), after.get(key), f"{where}.{key}")
+            yield from changed_fields(before.get(key), after.get(key), f"{where}.{key}")
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for i, (old, new) in enumerate(zip(before, after, strict=True)):
-            yield from _changed_fields(old, new, f"{where}[{i}]")
+            yield from changed_fields(old, new, f"{where}[{i}]")
     elif before != after:
         yield f"{where} changed ({_brief(before)} -> {_brief(after)})"
 

@@ -1,4 +1,4 @@
-"""The verbs: list, show, lineage, verify, reproduce, repair, tag."""
+"""The verbs: list, show, lineage, verify, reproduce, repair, tag; test_diff and test_garbage have the others."""
 
 import json
 import shutil
