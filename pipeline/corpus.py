@@ -414,7 +414,9 @@ def _account(draft: Draft, config: CorpusConfig, table: list[dict[str, Any]]) ->
     """Write the accounting table, and how long each step took; return the rejects by reason."""
     settings = [{}, *map(settings_of, config.clean)]
     names = [tally["step"] for tally in table]
-    seconds = {name: round(tally.pop("seconds"), 3) for name, tally in zip(names, table, strict=True)}
+    seconds: Counter[str] = Counter()
+    for name, tally in zip(names, table, strict=True):
+        seconds[name] += round(tally.pop("seconds"), 3)  # type: ignore[assignment]
     page = [{**tally, "settings": values} for tally, values in zip(table, settings, strict=True)]
     write_json(draft.path / "steps.json", page, indent=2)
     write_json(draft.record / "steps_seconds.json", seconds, indent=2)

@@ -103,6 +103,7 @@ class Job(Generic[C, X]):
         """Give the map over parts that goes on after a kill, for stages whose Execution is `Workers`."""
         assert isinstance(self.execution, Workers)
         with open_work(self.run_folder / WORK, self.execution) as work:
+            self.request.leave_in(self.run_folder)
             yield work
 
     @contextmanager

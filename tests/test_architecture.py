@@ -170,7 +170,7 @@ def test_the_stages_are_numbered_in_the_order_of_the_chain() -> None:
     ]
 
 
-@pytest.mark.parametrize("package", [*PACKAGES, "pipeline/artifacts"])
+@pytest.mark.parametrize("package", [*PACKAGES, "pipeline/artifacts", "pipeline/cleaning", "pipeline/reporting"])
 def test_a_package_file_is_a_docstring_and_nothing_else(package: str) -> None:
     body = tree(ROOT / package / "__init__.py").body
     assert len(body) == 1 and ast.get_docstring(tree(ROOT / package / "__init__.py"))

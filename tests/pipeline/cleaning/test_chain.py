@@ -93,7 +93,9 @@ def test_the_files_of_a_phase_go_when_the_next_is_done_but_its_rejects_and_talli
     texts = ["a b c", "a", "a b c", "d e f"]
     with open_work(tmp_path / "work", Workers(workers=1)) as work:
         work.map("read", _write_texts, [tuple(texts)], label="reading")
-        parts, trail = chain.clean(work, work.outputs("read"), ["length:min_characters=0,min_words=2", "exact_documents"], read="read")
+        parts, trail = chain.clean(
+            work, work.outputs("read"), ["length:min_characters=0,min_words=2", "exact_documents"], read="read"
+        )
 
         assert [len(chain.read_documents(part)) for part in parts] == [2]
         assert [row["step"] for row in chain.tallies_of(trail)] == ["length", "exact_documents"]
