@@ -416,7 +416,7 @@ def _account(draft: Draft, config: CorpusConfig, table: list[dict[str, Any]]) ->
     names = [tally["step"] for tally in table]
     seconds: Counter[str] = Counter()
     for name, tally in zip(names, table, strict=True):
-        seconds[name] += round(tally.pop("seconds"), 3)  # type: ignore[assignment]
+        seconds[name] += round(tally.pop("seconds"), 3)
     page = [{**tally, "settings": values} for tally, values in zip(table, settings, strict=True)]
     write_json(draft.path / "steps.json", page, indent=2)
     write_json(draft.record / "steps_seconds.json", seconds, indent=2)

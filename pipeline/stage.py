@@ -458,7 +458,7 @@ def _run_parts(job: Job[C, X]) -> Artifact | None:
     try:
         artifact = job.stage.run(job)
     except DoneElsewhereError:
-        say(f"the parts of this task are done; task 0 publishes {job.request.kind}:{shorten(job.request.id)}")
+        say(f"the parts of this task are done; task 0 publishes {shorten(job.request.reference)}")
         return job.store.get(job.request.kind, job.request.id)
     except OSError:
         if (artifact := job.store.get(job.request.kind, job.request.id)) is None:
