@@ -161,10 +161,11 @@ class Tiktoken:
     def _encode(self, text: str) -> Any:
         import numpy as np
 
-        try:
-            return self._engine.encode_to_numpy(text, disallowed_special=())
-        except ValueError:  # its regular expressions give up on runs of some 100,000 blanks
-            return np.array(self._reference.encode(text), dtype=np.uint32)
+        try:  # encode_to_numpy would look for control tokens at every character, which takes longer than the list
+            ids = self._engine.encode_ordinary(text)
+        except ValueError:  # its regular expressions give up on runs of about a million blanks
+            ids = self._reference.encode(text)
+        return np.array(ids, dtype=self._dtype)
 
 
 class Gigatoken:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 class Packing:
     """Which piece of the stream lies where: piece i is ids `source[i]`.. and lies at `target[i]`.., `length[i]` long.
 
-    The pieces are in the order in which they lie: window after window by the document that comes first in it, and in a
-    window as in the stream.  `document[i]` is the document that a piece is of.
+    The pieces are in the order in which they lie: in a window as in the stream, window after window by the last piece
+    in it, so that the pieces of a document that was cut are in order too.  `document[i]` is the document of a piece.
     """
 
     window: int
@@ -52,11 +52,11 @@ def pack(lengths: NDArray[np.int64], window: int) -> Packing:
     length, source, document = _pieces(lengths, window)
     room = _best_fit(length, window)
     windows = int(room.max()) + 1 if len(room) else 0
-    first = np.full(windows, np.iinfo(np.int64).max)
-    np.minimum.at(first, room, source)
-    order = np.lexsort((source, first[room]))
+    last = np.zeros(windows, dtype=np.int64)
+    np.maximum.at(last, room, source)
+    order = np.lexsort((source, last[room]))
     length, source, document, room = length[order], source[order], document[order], room[order]
-    opens = np.flatnonzero(np.diff(room, prepend=-1))  # a piece's window has its number only now: the order of firsts
+    opens = np.flatnonzero(np.diff(room, prepend=-1))  # only now are the windows in order
     ends = np.cumsum(length)
     before = np.repeat(ends[opens] - length[opens], np.diff(np.append(opens, len(room))))
     numbers = np.repeat(np.arange(windows), np.diff(np.append(opens, len(room))))

@@ -203,7 +203,7 @@ def _write_stream(config: ShardsConfig, out: Path, stream: Any, lengths: Any, en
         if end - start > _MOST_TOKENS:
             raise DataError(f"a document of {end - start:,} tokens is longer than a file can hold; split it.")
         name = f"{len(files):05d}.arrow"
-        _write(out / name, {"input_ids": (stream[start:end], ends[first : stop + 1] - start)})
+        write_lists(out / name, {"input_ids": (stream[start:end], ends[first : stop + 1] - start)})
         files.append([name, end - start, stop - first])
         first = stop
     return {"files": files}
@@ -235,14 +235,14 @@ def _write_packed(config: ShardsConfig, out: Path, stream: Any, lengths: Any, en
             "input_ids": (ids[start:end], np.arange(0, end - start + 1, window)),
             "document_starts": ((here % window).astype(token_dtype(window)), bounds - bounds[0]),
         }
-        _write(out / name, columns)
+        write_lists(out / name, columns)
         inside = (packing.target >= start) & (packing.target < end)
         files.append([name, end - start, int((begins & inside).sum())])
     counts: dict[str, JSON] = {name: getattr(packing, name) for name in _PACKING}
     return {"files": files, **counts}
 
 
-def _write(path: Path, columns: dict[str, tuple[Any, Any]]) -> None:
+def write_lists(path: Path, columns: dict[str, tuple[Any, Any]]) -> None:
     """Write lists, each column given by its values and its offsets, as one record batch."""
     import numpy as np
     import pyarrow as pa
