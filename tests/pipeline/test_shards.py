@@ -16,7 +16,7 @@ from pipeline import engines
 from pipeline import shards as shards_stage
 from pipeline.arrow import read_batch, read_rows
 from pipeline.artifacts.artifact import Artifact
-from pipeline.encoding import TextEncoder, token_dtype
+from pipeline.encoding import TextEncoder
 from pipeline.errors import ConfigError, StoppedError
 from pipeline.sampling import TokenStream
 from pipeline.shards import ShardsConfig, end_documents, write_lists
@@ -109,10 +109,6 @@ def test_a_cut_shard_is_refused_by_arrow_itself(chain: Any, tmp_path: Any) -> No
         (tmp_path / "cut.arrow").write_bytes(whole.read_bytes()[:-cut])
         with pytest.raises(pa.ArrowInvalid):
             read_batch(tmp_path / "cut.arrow")
-
-
-def test_ids_are_as_narrow_as_the_vocabulary_allows() -> None:
-    assert [token_dtype(size) for size in (262, 65_535, 65_536, 65_537, 200_000)] == ["uint16"] * 3 + ["uint32"] * 2
 
 
 def test_ids_above_65535_are_kept_whole(tmp_path: Path) -> None:
