@@ -150,8 +150,10 @@ class Tiktoken:
         pattern = pattern_of(page)
         _check_ranks(page["model"])
         ranks = {token: i for i, token in enumerate(self._reference.token_bytes[: self._reference.text_size])}
+        # Without any control token it would look for one at every character; this one is never allowed.
+        control = {"<|\x00|>": len(ranks)}
         try:
-            self._engine = tiktoken.Encoding("cairn", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+            self._engine = tiktoken.Encoding("cairn", pat_str=pattern, mergeable_ranks=ranks, special_tokens=control)
         except ValueError as error:
             raise UnsuitableError(f"tiktoken cannot read the pattern: {error}") from error
 
@@ -161,11 +163,10 @@ class Tiktoken:
     def _encode(self, text: str) -> Any:
         import numpy as np
 
-        try:  # encode_to_numpy would look for control tokens at every character, which takes longer than the list
-            ids = self._engine.encode_ordinary(text)
-        except ValueError:  # its regular expressions give up on runs of about a million blanks
-            ids = self._reference.encode(text)
-        return np.array(ids, dtype=self._dtype)
+        try:
+            return self._engine.encode_to_numpy(text, disallowed_special=())
+        except ValueError:  # its regular expressions give up on runs of about a million blanks; encode_ordinary panics
+            return np.array(self._reference.encode(text), dtype=self._dtype)
 
 
 class Gigatoken:

@@ -165,8 +165,18 @@ def test_a_document_that_tiktoken_gives_up_on_is_encoded_by_the_reference(folder
     engine = Tiktoken(folders["gpt2"])
 
     with pytest.raises(ValueError, match="[Ss]tack"):
-        engine._engine.encode_ordinary(blanks)
+        engine._engine.encode_to_numpy(blanks)
     assert engine.encode_documents([blanks])[0].tolist() == TextEncoder(folders["gpt2"]).encode(blanks)
+
+
+def test_no_text_is_a_control_token_of_an_engine(folders: dict[str, Path]) -> None:
+    texts = ["<|\x00|>", "a<|\x00|> b <|endoftext|><|pad|>"]
+    reference = open_reference(folders["gpt2"])
+
+    for engine in FAST:
+        values, _ = open_encoder(folders["gpt2"], engine).encode_documents(texts)
+        assert values.max() < reference.encoder.text_size
+        assert difference(open_encoder(folders["gpt2"], engine), reference, texts) == ""
 
 
 def test_gigatoken_made_anew_in_the_middle_gives_the_same_ids(
