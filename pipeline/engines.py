@@ -179,8 +179,9 @@ class Gigatoken:
         self._dtype = token_dtype(len(json.loads(self._page)["model"]["vocab"]) + len(CONTROL_TOKENS))
         self._cache_bytes = cache_bytes
         self.restarts = 0
-        self._unchecked, self._base = 0, _private_bytes()
+        self._unchecked = 0
         self._engine = self._made()
+        self._base = _private_bytes()
 
     def encode_documents(self, documents: Any) -> tuple[Any, Any]:
         ids: list[Any] = []
@@ -193,6 +194,7 @@ class Gigatoken:
                 if _private_bytes() - self._base > self._cache_bytes + 4 * sum(map(len, ids)):
                     self._engine = None  # frees the old one first
                     self._engine = self._made()
+                    self._base = _private_bytes() - 4 * sum(map(len, ids))
                     self.restarts += 1
         return _joined(ids, self._dtype)
 

@@ -249,9 +249,12 @@ def write_lists(path: Path, columns: dict[str, tuple[Any, Any]]) -> None:
 
     from pipeline.arrow import write_batch
 
+    def array(values: Any) -> Any:
+        # pyarrow.array would import pandas, which takes longer than all that is written here.
+        return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
     lists = [
-        pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
-        for values, offsets in columns.values()
+        pa.ListArray.from_arrays(array(offsets.astype(np.int32)), array(values)) for values, offsets in columns.values()
     ]
     write_batch(path, pa.RecordBatch.from_arrays(lists, names=list(columns)))
 

@@ -193,6 +193,20 @@ def test_gigatoken_made_anew_in_the_middle_gives_the_same_ids(
     assert (whole.restarts, often.restarts > 5) == (0, True)
 
 
+def test_gigatoken_is_made_anew_once_for_the_memory_that_its_cache_took(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown = engines.CACHE_BYTES + 10**9
+    readings = iter([0, 1, 2, grown])  # and from then on as much, for other reasons
+    monkeypatch.setattr(engines, "_private_bytes", lambda: next(readings, grown))
+    monkeypatch.setattr(engines, "_CHECK_BYTES", 1000)
+
+    engine = Gigatoken(folders["gpt2"])
+    engine.encode_documents(list(hard_texts()))
+
+    assert engine.restarts == 1
+
+
 # --- which engine --------------------------------------------------------------------------------------------
 
 
