@@ -28,7 +28,7 @@ FAST = ("gigatoken", "tiktoken")
 _BATCH_CHARACTERS = 2**18
 _SAMPLE_DOCUMENTS, _SAMPLE_CHARACTERS = 16, 2048
 _CHECK_BYTES = 2**22
-CACHE_BYTES = 2**27
+CACHE_BYTES = 3 * 2**25
 """how much memory a cache of words may take before it is dropped"""
 
 GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
