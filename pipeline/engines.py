@@ -27,7 +27,7 @@ FAST = ("gigatoken", "tiktoken")
 # `tokenizers` takes some 50 bytes of memory for each byte of the batch that it encodes.
 _BATCH_CHARACTERS = 2**18
 _SAMPLE_DOCUMENTS, _SAMPLE_CHARACTERS = 16, 2048
-_CHECK_BYTES = 2**22
+_CHECK_BYTES = 2**20
 CACHE_BYTES = 3 * 2**25
 """how much memory a cache of words may take before it is dropped"""
 
