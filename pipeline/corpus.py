@@ -1,12 +1,13 @@
-"""Stage 1: read raw text, normalise it, drop exact duplicates, split it.
+"""Stage 1: read raw text, clean it step by step, split it.
 
-sources -> corpus.  Rows are documents {"id", "text", "source"}; what was left out is in `rejects`, by reason.
+sources -> corpus.  Rows are documents {"id", "text", "source", "place"}; what was left out is in `rejects`, with step
+and reason, and steps.json accounts for every document between the one and the other.
 """
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,19 +15,25 @@ from typing import Annotated, Any
 import tyro
 
 from pipeline.artifacts.artifact import Artifact
+from pipeline.artifacts.files import link_or_copy, write_json
 from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Draft, Store
 from pipeline.cards import FOLDER, Documents, Source, load_card
-from pipeline.errors import ConfigError, DataError
-from pipeline.parallel import Workers, map_parts
+from pipeline.cleaning import step as cleaning
+from pipeline.cleaning.chain import clean, packages_of, resolve_steps, settings_of, tallies_in, tallies_of
+from pipeline.errors import ConfigError
+from pipeline.parallel import Workers
 from pipeline.process import say
 from pipeline.sources import SourceFile, open_source, source_of_path, unread_files
+from pipeline.splits import SPLITS, fill_empty, smallest_of, split_of
 from pipeline.stage import UNICODE, Job, Stage, main_of
+from pipeline.work import RESULT, Work
 
-SPLITS = ("train", "validation", "test")
 FEW_DOCUMENTS = 100
 """below this many documents, whole files are cut into blocks so that both splits get some"""
 _READ_BYTES = 2**26
+_REJECTS_IN_FILE = 50_000
+_DIGESTS = "digests.bin"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +54,10 @@ class CorpusConfig:
     """share of the documents held out, for sources whose card does not say"""
     block_bytes: int = 4096
     """size of the blocks that files are cut into when there are few documents"""
+    clean: tuple[str, ...] = ("line_ends", "unicode")
+    """cleaning steps, in order, each NAME or NAME:SETTING=VALUE,SETTING=VALUE; exact duplicates always go"""
     part_bytes: int = 2**24
-    """text in one file of the corpus, about; shards are encoded one part at a time"""
+    """text in one file of the corpus, about; every step works on one part at a time"""
     sources: Annotated[tuple[Source, ...], tyro.conf.Suppress] = ()
     """what the cards and paths say; filled in by the program"""
 
@@ -78,6 +87,7 @@ def resolve(config: CorpusConfig, store: Store) -> CorpusConfig:
         text=plain.text,
         documents=plain.documents,
         separator=plain.separator,
+        clean=resolve_steps(config.clean, store),
         sources=filled,
     )
 
@@ -101,24 +111,67 @@ def own_source(config: CorpusConfig, store: Store) -> tuple[Source, ...]:
 
 
 def run(job: Job[CorpusConfig, Workers]) -> Artifact:
-    """Read every source, keep the first of equal documents, and write the splits."""
-    sources = job.config.sources
-    files = [(source, file) for source in sources for file in open_source(source, job.store)]
-    with job.store.scratch() as scratch, job.draft() as draft:
-        gathered = _gather(files, job.config.block_bytes, scratch / "whole", job.execution.workers)
-        block_bytes = job.config.block_bytes if _cut(sources) else None
-        if len(gathered.kept) < FEW_DOCUMENTS and any(_may_be_cut(*entry) for entry in files):
-            block_bytes = max(1, min(job.config.block_bytes, sum(gathered.sizes) // 16))
-            files = [_as_blocks(source, file) for source, file in files]
-            gathered = _gather(files, block_bytes, scratch / "blocks", job.execution.workers)
-        _write(draft, sources, gathered, job.config.part_bytes)
-        _write_sources(draft.path / "sources.jsonl", files)
-        draft.fact(block_bytes=block_bytes)
+    """Read every source, take its documents through the cleaning steps, and write the splits."""
+    config = job.config
+    with job.work() as work:
+        read = _read(work, config, open_files(config, job.store))
+        parts, trail = clean(work, read.parts, config.clean, read=read.phase)
+        trail = [read.parts, *trail]
+        files, totals = _write_splits(work, config, parts)
+        rejects = work.map("rejects", _write_rejects, list(_reject_files(trail)), label="writing")
+        with job.draft() as draft:
+            _collect(work.outputs("write"), files, draft.path)
+            _collect(work.outputs("rejects"), ["rejects" for _ in rejects], draft.path)
+            table = tallies_of(trail)
+            rejected = _account(draft, config, table)
+            _write_sources(draft.path / "sources.jsonl", read.files)
+            draft.fact(block_bytes=read.block_bytes, **totals)
+            draft.count(read=table[0]["documents_in"], documents=table[-1]["documents_out"], rejected=rejected)
     return draft.artifact
 
 
-def _cut(sources: tuple[Source, ...]) -> bool:
-    return any(source.documents == "blocks" for source in sources)
+# --- reading: a map over groups of files ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """The documents as they were found."""
+
+    phase: str
+    parts: list[Path]
+    files: list[tuple[Source, SourceFile]]
+    block_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    """A task: consecutive files of the sources, or what could not be read of them."""
+
+    files: tuple[tuple[Source, SourceFile], ...] = ()
+    unread: tuple[tuple[str, str], ...] = ()
+    block_bytes: int
+    part_bytes: int
+
+
+def open_files(config: CorpusConfig, store: Store) -> list[tuple[Source, SourceFile]]:
+    """Return every file of the sources, in order."""
+    return [(source, file) for source in config.sources for file in open_source(source, store)]
+
+
+def _read(work: Work, config: CorpusConfig, files: list[tuple[Source, SourceFile]]) -> _Read:
+    """Read the files; when that gives few documents, read those again whose documents may be cut, as blocks."""
+    cut = any(source.documents == "blocks" for source in config.sources)
+    results = _read_groups(work, "read", config, files, config.block_bytes)
+    tallies = [tally for result in results for tally in result["tallies"]]
+    documents, size = (sum(tally[name] for tally in tallies) for name in ("documents_out", "bytes_out"))
+    if documents >= FEW_DOCUMENTS or not any(_may_be_cut(*entry) for entry in files):
+        return _Read(
+            phase="read", parts=_parts_of(work, "read"), files=files, block_bytes=config.block_bytes if cut else None
+        )
+    block_bytes = max(1, min(config.block_bytes, size // 16))
+    files = [_as_blocks(source, file) for source, file in files]
+    _read_groups(work, "read-blocks", config, files, block_bytes)
+    return _Read(phase="read-blocks", parts=_parts_of(work, "read-blocks"), files=files, block_bytes=block_bytes)
 
 
 def _may_be_cut(source: Source, file: SourceFile) -> bool:
@@ -130,52 +183,15 @@ def _as_blocks(source: Source, file: SourceFile) -> tuple[Source, SourceFile]:
     return (replace(source, documents="blocks") if _may_be_cut(source, file) else source), file
 
 
-# --- reading: a map over groups of files ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Group:
-    """A task: consecutive files of the sources, and the scratch file their documents go to."""
-
-    files: tuple[tuple[Source, SourceFile], ...]
-    block_bytes: int
-    path: Path
-
-
-@dataclass(kw_only=True)
-class _Gathered:
-    """Every document that is not a duplicate, by its place in the scratch files."""
-
-    groups: list[Path]
-    digests: list[bytes]
-    sizes: list[int]
-    kept: set[int]
-    read: int
-
-
-def _gather(files: Sequence[tuple[Source, SourceFile]], block_bytes: int, folder: Path, workers: int) -> _Gathered:
-    folder.mkdir()
-    groups = [
-        _Group(files=group, block_bytes=block_bytes, path=folder / f"{i:05d}.arrow")
-        for i, group in enumerate(_grouped(files))
-    ]
-    digests: list[bytes] = []
-    sizes: list[int] = []
-    execution = Workers(workers=workers)
-    for group_digests, group_sizes in map_parts(_read_group, groups, execution=execution, label="reading"):
-        digests.extend(group_digests)
-        sizes.extend(group_sizes)
-    first: dict[bytes, int] = {}
-    for i, digest in enumerate(digests):
-        if sizes[i]:
-            first.setdefault(digest, i)
-    return _Gathered(
-        groups=[group.path for group in groups],
-        digests=digests,
-        sizes=sizes,
-        kept=set(first.values()),
-        read=len(digests),
-    )
+def _read_groups(
+    work: Work, phase: str, config: CorpusConfig, files: Sequence[tuple[Source, SourceFile]], block_bytes: int
+) -> list[dict[str, Any]]:
+    unread = [(source.name, path) for source in config.sources for path in unread_files(str(FOLDER / source.location))]
+    plain = _Group(block_bytes=block_bytes, part_bytes=config.part_bytes)
+    groups = [replace(plain, files=group) for group in _grouped(files)]
+    if unread:
+        groups.append(replace(plain, unread=tuple(unread)))
+    return work.map(phase, _read_group, groups, label="reading")
 
 
 def _grouped(files: Sequence[tuple[Source, SourceFile]]) -> Iterator[tuple[tuple[Source, SourceFile], ...]]:
@@ -184,7 +200,7 @@ def _grouped(files: Sequence[tuple[Source, SourceFile]]) -> Iterator[tuple[tuple
     size = 0
     for entry in files:
         group.append(entry)
-        size += entry[1].size
+        size += entry[1].size + 1000  # a small file has its cost too
         if size >= _READ_BYTES:
             yield tuple(group)
             group, size = [], 0
@@ -192,126 +208,220 @@ def _grouped(files: Sequence[tuple[Source, SourceFile]]) -> Iterator[tuple[tuple
         yield tuple(group)
 
 
-def _read_group(group: _Group) -> tuple[list[bytes], list[int]]:
-    """Read one group of files into a scratch file; return each document's SHA-256 and size in bytes."""
-    import pyarrow as pa
+def _parts_of(work: Work, phase: str) -> list[Path]:
+    """Return the parts that a phase of reading wrote: each group made as many as its text needs."""
+    return [folder / name for folder in work.outputs(phase) for name in work.result(folder)["parts"]]
 
-    from pipeline.arrow import write_batch
+
+def _read_group(group: _Group, folder: Path) -> dict[str, Any]:
+    """Read one group of files into parts of about `part_bytes`."""
+    parts: list[str] = []
+    tallies: list[dict[str, Any]] = []
+    for documents, outcomes in _in_parts(_found_in(group), group.part_bytes):
+        parts.append(f"{len(parts):06d}")
+        rejects = cleaning.Rejects()
+        documents, tally = cleaning.settle("read", documents, outcomes, rejects)
+        (folder / parts[-1]).mkdir()
+        cleaning.write_part(folder / parts[-1], documents, rejects)
+        (folder / parts[-1] / RESULT).write_text(json.dumps({"result": {"tallies": [tally]}}), encoding="utf-8")
+        tallies.append(tally)
+    return {"parts": parts, "tallies": tallies}
+
+
+def _in_parts(
+    found: Iterator[tuple[str, str, str, cleaning.Outcome]], part_bytes: int
+) -> Iterator[tuple[cleaning.Documents, list[cleaning.Outcome]]]:
+    """Cut what is found into parts of about `part_bytes`."""
+    documents, outcomes = cleaning.Documents([], [], [], []), list[cleaning.Outcome]()
+    size = 0
+    for source, text, place, outcome in found:
+        bytes_of_text = len(text) if text.isascii() else len(text.encode("utf-8"))
+        documents.texts.append(text)
+        documents.sources.append(source)
+        documents.places.append(place)
+        documents.sizes.append(bytes_of_text)
+        outcomes.append(outcome)
+        size += bytes_of_text + 100  # rejected rows without text fill a part too
+        if size >= part_bytes:
+            yield documents, outcomes
+            documents, outcomes, size = cleaning.Documents([], [], [], []), [], 0
+    if outcomes:
+        yield documents, outcomes
+
+
+def _found_in(group: _Group) -> Iterator[tuple[str, str, str, cleaning.Outcome]]:
+    """Yield (source, text, place, outcome) of everything that a group of files holds."""
     from pipeline.readers import documents_of
 
-    rows: list[dict[str, str]] = []
-    digests: list[bytes] = []
-    sizes: list[int] = []
     for source, file in group.files:
         for document in documents_of(source, file, block_bytes=group.block_bytes):
-            data = document.text.encode("utf-8") if document.text.strip() else b""
-            row = {"text": document.text, "source": source.name, "place": document.place, "reason": document.reason}
-            rows.append(row)
-            digests.append(hashlib.sha256(data).digest())
-            sizes.append(len(data))
-    schema = pa.schema(dict.fromkeys(("text", "source", "place", "reason"), pa.string()))
-    write_batch(group.path, pa.RecordBatch.from_pylist(rows, schema=schema))
-    return digests, sizes
+            reason = document.reason or ("" if document.text and not document.text.isspace() else "empty")
+            yield source.name, document.text, document.place, cleaning.Outcome(document.text, reason)
+    for source_name, path in group.unread:
+        yield source_name, "", path, cleaning.Outcome("", "file not read")
 
 
 # --- splitting and writing -----------------------------------------------------------------------------------
 
 
-def split_of(digest: bytes, split: dict[str, float]) -> str:
-    """Return the split of a document from its SHA-256: the same text is in the same split everywhere."""
-    position = int.from_bytes(digest[:8], "big") / 2**64
-    for name in ("validation", "test"):
-        share = split.get(name, 0.0)
-        if position < share:
-            return name
-        position -= share
-    return "train"
+@dataclass(frozen=True)
+class _Part:
+    """A task: the documents of a part are hashed, which names them and says their split."""
+
+    folder: Path
+    shares: dict[str, dict[str, float]]
 
 
-def assign_splits(digests: Sequence[bytes], splits: Sequence[dict[str, float]]) -> list[str]:
-    """Return the split of every document; one that is asked for and would be empty gets the likeliest document.
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """A task: what consecutive parts hold of a split becomes a file of the corpus."""
 
-    Raises DataError when there are fewer documents than splits.
-    """
-    found = [split_of(digest, split) for digest, split in zip(digests, splits, strict=True)]
-    wanted = ["train", *sorted({name for split in splits for name in split})]
-    if len(found) < len(wanted):
-        raise DataError(
-            f"The sources hold {len(found)} different document(s), and the splits {', '.join(wanted)} need one each. "
-            "Add text, or cut it into documents with --documents blocks."
-        )
-    for name in wanted:
-        counts = Counter(found)
-        if counts[name] == 0:
-            spare = [i for i, split in enumerate(found) if counts[split] > 1]
-            found[min(spare, key=lambda i: digests[i])] = name
-    return found
+    split: str
+    parts: tuple[tuple[Path, Path], ...]
+    """folders of documents, and of their hashes"""
+    shares: dict[str, dict[str, float]]
+    moved: dict[bytes, str]
 
 
-def _write(draft: Draft, sources: tuple[Source, ...], gathered: _Gathered, part_bytes: int) -> None:
+def _write_splits(
+    work: Work, config: CorpusConfig, parts: Sequence[Path]
+) -> tuple[list[str], dict[str, dict[str, int]]]:
+    """Write the files of every split; return the split of each file, nothing for one without documents, and totals."""
+    shares = {source.name: source.split for source in config.sources}
+    pages = work.map("digests", _digest, [_Part(part, shares) for part in parts], label="hashing")
+    smallest = {
+        split: smallest_of(bytes.fromhex(d) for page in pages for d in page["smallest"].get(split, ()))
+        for split in SPLITS
+    }
+    counts = _sums([page["documents"] for page in pages])
+    moved = fill_empty(counts, smallest, {name for share in shares.values() for name in share})
+    sizes = [page["bytes"] for page in pages]
+    folders = list(zip(parts, work.outputs("digests"), strict=True))
+    tasks = [
+        _File(split=split, parts=tuple(folders[i] for i in group), shares=shares, moved=moved)
+        for split in SPLITS
+        for group in _consecutive([size.get(split, 0) for size in sizes], config.part_bytes)
+    ]
+    written = work.map("write", _write, tasks, label="writing")
+    totals = {
+        name: _sums([{task.split: page[name]} for task, page in zip(tasks, written, strict=True) if page[name]])
+        for name in ("documents", "bytes", "characters")
+    }
+    return [task.split if page["documents"] else "" for task, page in zip(tasks, written, strict=True)], totals
+
+
+def _consecutive(sizes: Sequence[int], limit: int) -> Iterator[list[int]]:
+    """Group consecutive indices while their sizes add up to at most `limit`."""
+    group: list[int] = []
+    size = 0
+    for i, more in enumerate(sizes):
+        if group and size + more > limit:
+            yield group
+            group, size = [], 0
+        group.append(i)
+        size += more
+    if group:
+        yield group
+
+
+def _sums(pages: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for page in pages:
+        total.update(page)
+    return {split: total[split] for split in SPLITS if split in total}
+
+
+def _digest(part: _Part, folder: Path) -> dict[str, Any]:
+    """Write the SHA-256 of every document; count documents and bytes by split."""
+    documents = cleaning.read_documents(part.folder)
+    digests = [hashlib.sha256(text.encode("utf-8")).digest() for text in documents.texts]
+    (folder / _DIGESTS).write_bytes(b"".join(digests))
+    splits = [split_of(d, part.shares[source]) for d, source in zip(digests, documents.sources, strict=True)]
+    size: Counter[str] = Counter()
+    for split, n in zip(splits, documents.sizes, strict=True):
+        size[split] += n
+    smallest = {s: smallest_of(d for d, split in zip(digests, splits, strict=True) if split == s) for s in size}
+    return {
+        "documents": Counter(splits),
+        "bytes": size,
+        "smallest": {split: [d.hex() for d in found] for split, found in smallest.items()},
+    }
+
+
+def _write(file: _File, folder: Path) -> dict[str, Any]:
+    """Write one file of a split: one record batch."""
     import pyarrow as pa
 
-    from pipeline.arrow import PartWriter, iter_rows
+    from pipeline.arrow import write_batch
 
-    document = pa.schema({"id": pa.string(), "text": pa.string(), "source": pa.string()})
-    writers = {split: PartWriter(draft.path, split, document, part_bytes=part_bytes) for split in SPLITS}
-    rejects = RejectWriter(draft.path)
-    split_by_index = _splits_of_kept(sources, gathered)
-    documents: Counter[str] = Counter()
-    size: Counter[str] = Counter()
-    characters: Counter[str] = Counter()
-    for i, row in enumerate(iter_rows(gathered.groups)):
-        split = split_by_index.get(i)
-        if split is None:
-            reason = row["reason"] or ("duplicate" if gathered.sizes[i] else "empty")
-            rejects.add(row["source"], row["place"], "corpus", reason, row["text"])
-            continue
-        name = gathered.digests[i].hex()[:32]
-        writers[split].add({"id": name, "text": row["text"], "source": row["source"]}, gathered.sizes[i])
-        documents[split] += 1
-        size[split] += gathered.sizes[i]
-        characters[split] += len(row["text"])
-    unread = [(source.name, path) for source in sources for path in unread_files(str(FOLDER / source.location))]
-    for source_name, path in unread:
-        rejects.add(source_name, path, "corpus", "file not read", "")
-    for writer in writers.values():
-        writer.close()
-    draft.fact(documents=dict(documents), bytes=dict(size), characters=dict(characters))
-    draft.count(read=gathered.read + len(unread), documents=documents.total(), rejected=rejects.close())
+    rows: dict[str, list[str]] = {"id": [], "text": [], "source": [], "place": []}
+    size = characters = 0
+    for part, hashed in file.parts:
+        documents = cleaning.read_documents(part)
+        digests = (hashed / _DIGESTS).read_bytes()
+        for i, source in enumerate(documents.sources):
+            digest = digests[32 * i : 32 * i + 32]
+            if file.moved.get(digest, split_of(digest, file.shares[source])) != file.split:
+                continue
+            rows["id"].append(digest.hex()[:32])
+            rows["text"].append(documents.texts[i])
+            rows["source"].append(source)
+            rows["place"].append(documents.places[i])
+            size += documents.sizes[i]
+            characters += len(documents.texts[i])
+    batch = pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in rows.values()], names=list(rows))
+    write_batch(folder / cleaning.DOCUMENTS, batch)
+    return {"documents": len(batch), "bytes": size, "characters": characters}
 
 
-def _splits_of_kept(sources: tuple[Source, ...], gathered: _Gathered) -> dict[int, str]:
-    from pipeline.arrow import iter_rows
+def _reject_files(trail: Sequence[Sequence[Path]]) -> Iterator["_Rejected"]:
+    """Group the rejects of all phases, in order, into files of some ten thousand."""
+    folders = [folder for phase in trail for folder in phase]
+    counts = [sum(sum(t["rejected"].values()) for t in tallies_in(folder)) for folder in folders]
+    for group in _consecutive(counts, _REJECTS_IN_FILE):
+        if any(counts[i] for i in group):
+            yield _Rejected(folders=tuple(folders[i] for i in group if counts[i]))
 
-    rules = {source.name: source.split for source in sources}
-    kept = sorted(gathered.kept)
-    names = [row["source"] for i, row in enumerate(iter_rows(gathered.groups)) if i in gathered.kept]
-    splits = assign_splits([gathered.digests[i] for i in kept], [rules[name] for name in names])
-    return dict(zip(kept, splits, strict=True))
+
+@dataclass(frozen=True)
+class _Rejected:
+    """A task: the rejects of some parts become a file."""
+
+    folders: tuple[Path, ...]
 
 
-class RejectWriter:
-    """Writes what was left out, and why, to rejects-*.arrow."""
+def _write_rejects(rejected: _Rejected, folder: Path) -> dict[str, Any]:
+    import pyarrow as pa
 
-    def __init__(self, folder: Path) -> None:
-        import pyarrow as pa
+    from pipeline.arrow import read_batch, write_batch
 
-        from pipeline.arrow import PartWriter
+    table = pa.Table.from_batches([read_batch(path / cleaning.REJECTS) for path in rejected.folders])
+    write_batch(folder / cleaning.DOCUMENTS, table.combine_chunks().to_batches()[0])
+    return {"rejects": len(table)}
 
-        columns = ("source", "place", "step", "reason", "excerpt")
-        self._writer = PartWriter(folder, "rejects", pa.schema(dict.fromkeys(columns, pa.string())), part_bytes=2**24)
-        self._reasons: Counter[str] = Counter()
 
-    def add(self, source: str, place: str, step: str, reason: str, text: str) -> None:
-        """Reject one row, keeping the start of its text."""
-        row = {"source": source, "place": place, "step": step, "reason": reason, "excerpt": text[:200]}
-        self._writer.add(row, len(row["excerpt"]) + 100)
-        self._reasons[reason] += 1
+def _collect(folders: Sequence[Path], names: Sequence[str], target: Path) -> None:
+    """Link the finished files into the artifact, numbered by name; they stay where they are for a rerun."""
+    kept = [(name, folder / cleaning.DOCUMENTS) for name, folder in zip(names, folders, strict=True) if name]
+    totals = Counter(name for name, _ in kept)
+    numbers: Counter[str] = Counter()
+    for name, path in kept:
+        link_or_copy(path, target / f"{name}-{numbers[name]:05d}-of-{totals[name]:05d}.arrow")
+        numbers[name] += 1
 
-    def close(self) -> dict[str, int]:
-        """Finish the files and return the number of rejects by reason."""
-        self._writer.close()
-        return dict(self._reasons)
+
+def _account(draft: Draft, config: CorpusConfig, table: list[dict[str, Any]]) -> dict[str, int]:
+    """Write the accounting table, and how long each step took; return the rejects by reason."""
+    settings = [{}, *map(settings_of, config.clean)]
+    names = [tally["step"] for tally in table]
+    seconds = {name: round(tally.pop("seconds"), 3) for name, tally in zip(names, table, strict=True)}
+    page = [{**tally, "settings": values} for tally, values in zip(table, settings, strict=True)]
+    write_json(draft.path / "steps.json", page, indent=2)
+    write_json(draft.record / "steps_seconds.json", seconds, indent=2)
+    rejected: Counter[str] = Counter()
+    for tally in table:
+        rejected.update(tally["rejected"])
+    return dict(rejected)
 
 
 def _write_sources(path: Path, files: Sequence[tuple[Source, SourceFile]]) -> None:
@@ -339,13 +449,14 @@ def licenses(config: CorpusConfig) -> tuple[License, ...]:
 
 STAGE = Stage(
     module="pipeline.corpus",
-    version=1,
+    version=2,
     kind="corpus",
     config=CorpusConfig,
     execution=Workers,
     roles={},
     determinism="bytes",
     toolchain=(UNICODE, "pyarrow"),
+    uses=lambda config: packages_of(config.clean),
     run=run,
     resolve=resolve,
     licenses=licenses,

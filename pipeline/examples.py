@@ -18,10 +18,11 @@ from pipeline.artifacts.identity import canonical_json
 from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Draft, Store
 from pipeline.cards import LEFT_OUT, Pair, Source, load_card
-from pipeline.corpus import SPLITS, RejectWriter, assign_splits, check_names
+from pipeline.corpus import check_names
 from pipeline.errors import ConfigError, DataError
 from pipeline.parallel import Workers, map_parts
 from pipeline.sources import SourceFile, open_source, source_of_path
+from pipeline.splits import SPLITS, assign_splits
 from pipeline.stage import Job, Role, Stage, main_of
 
 _PART_EXAMPLES = 2000
@@ -136,6 +137,30 @@ def run(job: Job[ExamplesConfig, Workers]) -> Artifact:
         draft.fact(task=config.task, labels=labels, template_version=TEMPLATE_VERSION)
         draft.fact(tokenizer_digest=tokenizer.digest, vocab_size=encoder.vocab_size)
     return draft.artifact
+
+
+class RejectWriter:
+    """Writes what was left out, and why, to rejects-*.arrow."""
+
+    def __init__(self, folder: Path) -> None:
+        import pyarrow as pa
+
+        from pipeline.arrow import PartWriter
+
+        columns = ("source", "place", "step", "reason", "excerpt")
+        self._writer = PartWriter(folder, "rejects", pa.schema(dict.fromkeys(columns, pa.string())), part_bytes=2**24)
+        self._reasons: Counter[str] = Counter()
+
+    def add(self, source: str, place: str, step: str, reason: str, text: str) -> None:
+        """Reject one row, keeping the start of its text."""
+        row = {"source": source, "place": place, "step": step, "reason": reason, "excerpt": text[:200]}
+        self._writer.add(row, len(row["excerpt"]) + 100)
+        self._reasons[reason] += 1
+
+    def close(self) -> dict[str, int]:
+        """Finish the files and return the number of rejects by reason."""
+        self._writer.close()
+        return dict(self._reasons)
 
 
 # --- rows ----------------------------------------------------------------------------------------------------

@@ -1,8 +1,11 @@
 """Machinery: run a pure function over tasks: in this process, in a pool of fresh ones, or on a Ray cluster."""
 
+import contextlib
 import logging
 import multiprocessing
 import os
+import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -58,7 +61,8 @@ Run = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[tuple[int, Any]]]
 def crew(execution: Workers) -> Iterator[Run]:
     """Give a function that runs tasks; its processes start with the first need of them and end with the block."""
     if execution.engine == "ray":
-        yield _on_ray(execution)
+        with contextlib.redirect_stdout(sys.stderr):  # where Ray's own messages belong: stdout is for the result
+            yield _on_ray(execution)
         return
     pools: list[ProcessPoolExecutor] = []
 
@@ -162,6 +166,7 @@ def _connected(execution: Workers) -> Any:
     if ray.is_initialized():
         return ray
     address = os.environ.get("RAY_ADDRESS")
+    _check_that_somebody_listens(address or "")
     root = str(Path(__file__).parent.parent)
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     options: dict[str, Any] = {} if address else {"num_cpus": execution.workers, "include_dashboard": False}
@@ -176,6 +181,20 @@ def _connected(execution: Workers) -> Any:
     except (ConnectionError, TimeoutError, RuntimeError) as error:
         raise UnavailableError(f"no Ray cluster answers at RAY_ADDRESS={address}: {error}") from error
     return ray
+
+
+def _check_that_somebody_listens(address: str) -> None:
+    """Knock at the address of a cluster: Ray itself would try for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not (colon and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise UnavailableError(
+            f"no Ray cluster answers at RAY_ADDRESS={address}: {error.strerror or error}. Start one with "
+            "`ray start --head`, or unset RAY_ADDRESS to run on this machine."
+        ) from error
 
 
 def _result_from(ray: Any, reference: Any) -> Any:

@@ -13,7 +13,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,19 +58,19 @@ class Work:
         `function(task, folder)` writes its files into `folder`, which is new and its own, and returns what JSON can
         hold; it must be a module's own and a pure function of the task.
         """
-        (self.folder / phase).mkdir(parents=True, exist_ok=True)
+        (self.folder / phase).mkdir(exist_ok=True)
         mine = range(self.execution.task_index, len(tasks), self.execution.num_tasks)
         self._make(phase, function, tasks, [i for i in mine if not self._is_done(phase, i)], label)
         self._await_others(phase, function, tasks, label)
-        return [self._result(self.output(phase, i)) for i in range(len(tasks))]
+        return [self.result(self.output(phase, i)) for i in range(len(tasks))]
 
     def drop(self, phase: str, *, keep: Sequence[str] = ()) -> None:
-        """Free the disk that a phase's files take, when no later phase reads them; results stay, and files in `keep`."""
+        """Free the disk that a phase's files take, when no later phase reads them; results and `keep` stay."""
         if self.execution.num_tasks > 1:
             return  # another task of the job array may still read them
         for folder in self.outputs(phase):
-            for path in folder.iterdir():
-                if path.name != RESULT and path.name not in keep:
+            for path in folder.rglob("*"):
+                if path.is_file() and path.name not in (RESULT, *keep):
                     path.unlink()
 
     def size(self) -> int:
@@ -87,25 +87,30 @@ class Work:
         indices: Sequence[int],
         label: str,
     ) -> None:
+        for i in indices:
+            self._clear(phase, i)
         pieces = [_Piece(function=function, task=tasks[i], folder=self.output(phase, i)) for i in indices]
         for _ in progress(self.crew(_make_piece, pieces), total=len(pieces), label=label, unit="parts"):
             pass
 
     def _is_done(self, phase: str, index: int) -> bool:
         """Tell whether a part is there; one that this machine wrote before it last started may lack its bytes."""
-        folder = self.output(phase, index)
-        try:
-            page = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return False
-        except ValueError:
-            page = {"host": platform.node(), "boot": None}
-        if page["host"] == platform.node() and page["boot"] != boot_id():
-            shutil.rmtree(folder)
-            return False
-        return True
+        return _is_whole(self.output(phase, index))
 
-    def _result(self, folder: Path) -> dict[str, JSON]:
+    def _clear(self, phase: str, index: int) -> None:
+        """Put aside what is left of a part from before this machine last started, but never a new one."""
+        folder = self.output(phase, index)
+        if not folder.exists():
+            return
+        aside = _aside(folder)
+        with suppress(OSError):
+            folder.rename(aside)
+            if _is_whole(aside):  # another task of the job array has just made it again
+                aside.rename(folder)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def result(self, folder: Path) -> dict[str, JSON]:
+        """Return what the function returned that made a finished part."""
         page: dict[str, JSON] = json.loads((folder / RESULT).read_text(encoding="utf-8"))["result"]
         return page
 
@@ -115,12 +120,12 @@ class Work:
         self, phase: str, function: Callable[[Task, Path], dict[str, JSON]], tasks: Sequence[Task], label: str
     ) -> None:
         """Wait until every part is there; when none comes for long, make the next missing one."""
-        missing = [i for i in range(len(tasks)) if not self.output(phase, i).exists()]
+        missing = [i for i in range(len(tasks)) if not self._is_done(phase, i)]
         last = time.monotonic()
         while missing:
             if not self.folder.exists():
                 raise DoneElsewhereError
-            left = [i for i in missing if not self.output(phase, i).exists()]
+            left = [i for i in missing if not self._is_done(phase, i)]
             if len(left) < len(missing):
                 missing, last = left, time.monotonic()
             elif time.monotonic() - last > self.execution.patience_seconds:
@@ -133,7 +138,10 @@ class Work:
 
 @contextmanager
 def open_work(folder: Path, execution: Workers) -> Iterator[Work]:
-    """Give the work in `folder`, and be known as one who is at it while the block runs."""
+    """Give the work in `folder`, and be known as one who is at it while the block runs.
+
+    Raises DoneElsewhereError when another task of the job array has ended the work meanwhile.
+    """
     me = ProcessIdentity.current()
     holder = folder / HOLDERS / f"{me.boot_id}_{me.pid}_{me.started}"
     holder.parent.mkdir(parents=True, exist_ok=True)
@@ -141,6 +149,10 @@ def open_work(folder: Path, execution: Workers) -> Iterator[Work]:
     try:
         with crew(execution) as run:
             yield Work(folder=folder, execution=execution, crew=run)
+    except FileNotFoundError:
+        if execution.num_tasks == 1 or folder.exists():
+            raise
+        raise DoneElsewhereError from None  # the task that publishes has published, and cleared up
     finally:
         holder.unlink(missing_ok=True)
 
@@ -162,15 +174,29 @@ class _Piece:
 
 def _make_piece(piece: _Piece) -> None:
     """Make one part aside and rename it into place; whoever made it meanwhile made the same bytes."""
-    aside = piece.folder.with_name(f".{piece.folder.name}.{uuid.uuid4().hex[:12]}")
-    aside.mkdir(parents=True)
+    aside = _aside(piece.folder)
+    aside.mkdir()
     try:
         result = piece.function(piece.task, aside)
         page = {"host": platform.node(), "boot": boot_id(), "result": result}
         (aside / RESULT).write_text(json.dumps(page, ensure_ascii=False), encoding="utf-8")
-        os.rename(aside, piece.folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
+        try:
+            os.rename(aside, piece.folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}")
+
+
+def _is_whole(folder: Path) -> bool:
+    """Tell whether a part is finished, and its bytes not only in the memory of a machine that stopped."""
+    try:
+        page = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    return bool(page["host"] != platform.node() or page["boot"] == boot_id())

@@ -176,7 +176,8 @@ def test_the_workers_of_a_killed_stage_end(started: Callable[..., Started], tmp_
     (tmp_path / "sleepers.py").write_text(
         "import sys, time\nfrom pipeline.parallel import Workers, map_parts\n"
         "def sleep(seconds):\n    print('asleep', file=sys.stderr, flush=True)\n    time.sleep(seconds)\n"
-        "if __name__ == '__main__':\n    list(map_parts(sleep, [60, 60], execution=Workers(workers=2), label='sleepers'))\n"
+        "if __name__ == '__main__':\n    pair = Workers(workers=2)\n"
+        "    list(map_parts(sleep, [60, 60], execution=pair, label='sleepers'))\n"
     )
     code = f"import sys, runpy; sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]; runpy.run_module('sleepers', {{}}, "
     stage = started(tmp_path, "-c", code + "'__main__', alter_sys=True)")

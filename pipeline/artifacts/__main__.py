@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, subcommand
 
@@ -78,6 +78,8 @@ class Reproduce(Common):
     """kind:id, given names, or paths; none: everything in the store"""
     workers: int | None = None
     """processes to use instead of the default"""
+    engine: Literal["local", "ray"] | None = None
+    """where they run, for stages that can choose"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +215,8 @@ def _verify(command: Verify, store: Store) -> int:
 def _reproduce(command: Reproduce, store: Store) -> int:
     from pipeline.artifacts.rebuild import reproduce
 
-    overrides = {} if command.workers is None else {"workers": command.workers}
+    chosen = {"workers": command.workers, "engine": command.engine}
+    overrides = {name: value for name, value in chosen.items() if value is not None}
     results = []
     for artifact in [store.find(ref) for ref in command.refs] or [store.open(path) for path in store.folders()]:
         artifact.verify(rehash=True)

@@ -54,6 +54,14 @@ def replace_text(path: Path, text: str) -> None:
     sync_folder(path.parent)
 
 
+def link_or_copy(path: Path, target: Path) -> None:
+    """Give a file a second name, or a copy of it where the file system has no second names."""
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)
+
+
 def remove_folder(folder: Path) -> None:
     """Remove a folder so that nobody sees half of it: rename it, then delete it."""
     aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}")

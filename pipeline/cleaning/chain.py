@@ -182,10 +182,25 @@ def opened(entry: str) -> Callable[[str], Outcome]:
     return step.open()
 
 
+def settings_of(entry: str) -> dict[str, JSON]:
+    """Return the settings of a step as a table."""
+    return dataclasses.asdict(parse_step(entry))
+
+
+def packages_of(entries: Sequence[str]) -> tuple[str, ...]:
+    """Return the distributions whose versions decide what the steps make of a text."""
+    return tuple(sorted({package for step in parse_steps(entries) for package in step.packages}))
+
+
+def tallies_in(folder: Path) -> list[dict[str, Any]]:
+    """Return the tallies of one part, a step each."""
+    tallies: list[dict[str, Any]] = json.loads((folder / RESULT).read_text(encoding="utf-8"))["result"]["tallies"]
+    return tallies
+
+
 def tallies_of(trail: Sequence[Sequence[Path]]) -> list[dict[str, Any]]:
     """Return the accounting table: one entry per step, in order, summed over parts."""
     table: list[dict[str, Any]] = []
     for folders in trail:
-        results = [json.loads((folder / RESULT).read_text(encoding="utf-8"))["result"]["tallies"] for folder in folders]
-        table.extend(add_tallies(of_step) for of_step in zip(*results, strict=True))
+        table.extend(add_tallies(of_step) for of_step in zip(*map(tallies_in, folders), strict=True))
     return table

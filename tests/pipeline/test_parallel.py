@@ -24,7 +24,10 @@ def test_no_task_is_no_result() -> None:
 
 
 def test_one_worker_or_one_task_works_in_this_process() -> None:
-    assert list(map_parts(os.getenv, ["PATH", "HOME"], execution=Workers(workers=1), label="x")) == [os.getenv("PATH"), os.getenv("HOME")]
+    assert list(map_parts(os.getenv, ["PATH", "HOME"], execution=Workers(workers=1), label="x")) == [
+        os.getenv("PATH"),
+        os.getenv("HOME"),
+    ]
     seen: list[int] = []
 
     list(map_parts(seen.append, [7], execution=Workers(workers=4), label="x"))

@@ -1,0 +1,332 @@
+"""Machinery: the cleaning step that removes near duplicates: MinHash signatures in bands, buckets, clusters, filter.
+
+Phases of a map over parts.  `signatures`: each part writes a signature per document and a 64-bit key per band of it.
+`buckets`: each range of keys reads its slice of every part; documents with a key in common are compared by their
+signatures, and those alike are joined by an edge.  `clusters`: one task joins edges to clusters, each of which keeps
+its first document.  `filter`: each part leaves the others out.
+
+Disk per document, with the default 20 bands of 6 rows: 480 bytes of signature and 240 of keys, until the end.  Memory
+of a bucket: about 60 bytes per key, for 2**20 keys on average, and 60 MB to compare with; documents that all share a
+key are in one bucket.  Memory of `clusters`: about 110 bytes per edge; a near duplicate has at least one of them, at
+most one per band.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pipeline.artifacts.identity import JSON
+from pipeline.cleaning.buckets import (
+    Folders,
+    first_of_run,
+    key_ranges,
+    name_documents,
+    rows_between,
+    starts_run,
+)
+from pipeline.cleaning.shingles import mix, require_rensa, sign
+from pipeline.cleaning.step import DOCUMENTS, CorpusStep, Outcome, Rejects, read_documents, settle, write_part
+from pipeline.errors import ConfigError
+from pipeline.work import Work
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+BAND = [("key", "<u8"), ("document", "<u4")]
+"""a band of a document's signature"""
+LOST = [("part", "<u4"), ("document", "<u4"), ("winner_part", "<u4"), ("winner_document", "<u4")]
+"""a document that is left out, and the one that is kept for it"""
+KEPT = [("part", "<u4"), ("document", "<u4")]
+"""the first document of a cluster"""
+
+SIGNATURES, BANDS, EDGES, LOSSES, KEEPS = "signatures.npy", "bands.npy", "edges.npy", "losses.npy", "keeps.npy"
+_MOST_LEADERS = 64
+"""documents with one key in common that are unlike each other and yet looked at; the next ones are left alone"""
+_PAIRS_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearDuplicates(CorpusStep):
+    """Keep the first of documents that share most of their word n-grams.
+
+    Likeness s is the Jaccard index of the sets of n-grams of words (Broder 1997).  A signature estimates it from
+    bands * rows hashes with a standard error of sqrt(s (1 - s) / (bands * rows)), 0.04 for s = 0.7 and the defaults.
+    Two documents are compared if one of their bands is equal (Indyk & Motwani 1998), which they are with chance
+    1 - (1 - s**rows)**bands: with the defaults 0.01 for s = 0.3, 0.27 for 0.5, 0.61 for 0.6, 0.92 for 0.7, 0.98 for
+    0.75 and 0.998 for 0.8.  They are near duplicates if then at least `threshold` of their signatures agree, so that
+    the bands miss few and the comparison drops what the bands bring by chance.  Word 5-grams as in Lee et al. 2022;
+    with them, 0.7 is a copy with one word in 26 replaced, here and there: 2 q / (1 + q) of its n-grams are left for
+    a likeness of q, and (1 - p)**5 when a share p of the words is replaced.
+
+    Likeness is not transitive, but a cluster is: of a chain of documents each like the next, only the first stays.
+    """
+
+    name: ClassVar[str] = "near_duplicates"
+    packages: ClassVar[tuple[str, ...]] = ("rensa",)
+
+    threshold: float = 0.7
+    """least share of equal values in two signatures"""
+    words: int = 5
+    """words of an n-gram; a shorter document is compared as a whole"""
+    bands: int = 20
+    rows: int = 6
+    """values of a signature in a band"""
+    seed: int = 1
+    """of the hash functions of the signatures"""
+
+    def __post_init__(self) -> None:
+        if min(self.words, self.bands, self.rows) < 1 or self.seed < 0:
+            raise ConfigError(f"{self.name}: words, bands and rows must be at least 1 and seed at least 0, got {self}.")
+        if not 0 < self.threshold <= 1:
+            raise ConfigError(f"{self.name}: threshold must be above 0 and at most 1, got {self.threshold}.")
+
+    @property
+    def values(self) -> int:
+        """Return the length of a signature."""
+        return self.bands * self.rows
+
+    def run(self, work: Work, phase: str, parts: Sequence[Path]) -> list[Path]:
+        require_rensa()
+        if not parts:
+            return []
+        names = [f"{phase}.{name}" for name in ("signatures", "buckets", "clusters", "filter")]
+        signed = work.map(names[0], _sign, [_Part(step=self, folder=part) for part in parts], label=self.name)
+        signatures = Folders.made_by(work, names[0], len(parts))
+        ranges = key_ranges(sum(result["bands"] for result in signed))
+        tasks = [_Bucket(step=self, signatures=signatures, first=a, last=z) for a, z in ranges]
+        compared = work.map(names[1], _compare, tasks, label=self.name)
+        buckets = Folders.made_by(work, names[1], len(ranges))
+        clustered = work.map(names[2], _cluster, [_Clusters(buckets=buckets)], label=self.name)
+        share = sum(result["seconds"] for result in [*compared, *clustered]) / len(parts)
+        filters = [
+            _Filter(
+                step=self,
+                parts=Folders.of(parts),
+                part=i,
+                clusters=work.output(names[2], 0),
+                seconds=result["seconds"] + share,
+            )
+            for i, result in enumerate(signed)
+        ]
+        work.map(names[3], _filter, filters, label=self.name)
+        for name in names[:3]:
+            work.drop(name)
+        return work.outputs(names[3])
+
+
+STEPS = (NearDuplicates,)
+
+
+# --- phase `signatures` --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """A task: the signatures of one part."""
+
+    step: NearDuplicates
+    folder: Path
+
+
+def _sign(task: _Part, folder: Path) -> dict[str, JSON]:
+    import numpy as np
+
+    from pipeline.arrow import read_batch
+
+    started = time.perf_counter()
+    step = task.step
+    texts = read_batch(task.folder / DOCUMENTS).column("text").to_pylist()
+    signatures, spoken = sign(texts, words=step.words, values=step.values, seed=step.seed)
+    documents = np.flatnonzero(spoken)
+    rows = np.empty(len(documents) * step.bands, dtype=BAND)
+    rows["key"] = hash_bands(signatures[spoken], step.bands).reshape(-1)
+    rows["document"] = np.repeat(documents, step.bands)
+    np.save(folder / SIGNATURES, signatures)
+    np.save(folder / BANDS, rows[np.argsort(rows["key"], kind="stable")])
+    return {"documents": len(texts), "bands": len(rows), "seconds": time.perf_counter() - started}
+
+
+def hash_bands(signatures: "NDArray[np.uint32]", bands: int) -> "NDArray[np.uint64]":
+    """Return a key per document and band, equal where the band and all its values are."""
+    import numpy as np
+
+    cut = signatures.reshape(len(signatures), bands, signatures.shape[1] // bands)
+    keys = np.repeat(mix(np.arange(1, bands + 1, dtype=np.uint64))[None], len(cut), axis=0)
+    for row in range(cut.shape[2]):
+        keys = mix(keys ^ cut[:, :, row])
+    return keys
+
+
+# --- phase `buckets` -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bucket:
+    """A task: the bands of all parts whose key is in a range."""
+
+    step: NearDuplicates
+    signatures: Folders
+    first: int
+    last: int
+
+
+def _compare(task: _Bucket, folder: Path) -> dict[str, JSON]:
+    """Write the edges, from a document to one before it that it is like.
+
+    Documents with the same key are taken in order: each joins the first leader it is like, or becomes one itself.
+    """
+    import numpy as np
+
+    started = time.perf_counter()
+    documents, group = _shared_keys(task)
+    edges = [np.empty((0, 2), dtype=np.uint64)]
+    for _ in range(_MOST_LEADERS):
+        if not len(documents):
+            break
+        starts = starts_run(group)
+        leaders = documents[first_of_run(starts)]
+        alike = starts.copy()
+        alike[~starts] = _are_alike(task, documents[~starts], leaders[~starts])
+        found = alike & (documents != leaders)
+        edges.append(np.stack([documents[found], leaders[found]], axis=1))
+        documents, group = documents[~alike], group[~alike]
+    joined = np.unique(np.concatenate(edges), axis=0)
+    np.save(folder / EDGES, joined)
+    return {"edges": len(joined), "seconds": time.perf_counter() - started}
+
+
+def _shared_keys(task: _Bucket) -> "tuple[NDArray[np.uint64], NDArray[np.int64]]":
+    """Return the documents that share a key with another, as part << 32 | document, and a number for each key."""
+    import numpy as np
+
+    keys = [np.empty(0, dtype=np.uint64)]
+    documents = [np.empty(0, dtype=np.uint64)]
+    for part in range(task.signatures.count):
+        rows = rows_between(task.signatures[part] / BANDS, "key", task.first, task.last)
+        keys.append(rows["key"].copy())
+        documents.append(rows["document"] | np.uint64(part << 32))
+    key, document = np.concatenate(keys), np.concatenate(documents)
+    order = np.argsort(key, kind="stable")
+    starts = starts_run(key[order])
+    group = np.cumsum(starts) - 1
+    shared = np.bincount(group, minlength=1)[group] > 1
+    return document[order][shared], group[shared]
+
+
+def _are_alike(task: _Bucket, some: "NDArray[np.uint64]", others: "NDArray[np.uint64]") -> "NDArray[np.bool_]":
+    """Tell for each pair of documents whether enough of their signatures is equal."""
+    import numpy as np
+
+    least = math.ceil(task.step.threshold * task.step.values - 1e-9)
+    alike = np.empty(len(some), dtype=np.bool_)
+    for start in range(0, len(some), _PAIRS_AT_ONCE):
+        block = slice(start, start + _PAIRS_AT_ONCE)
+        equal = _signatures_of(task, some[block]) == _signatures_of(task, others[block])
+        alike[block] = np.count_nonzero(equal, axis=1) >= least
+    return alike
+
+
+def _signatures_of(task: _Bucket, documents: "NDArray[np.uint64]") -> "NDArray[np.uint32]":
+    """Read the signatures of documents out of the files of their parts."""
+    import numpy as np
+    from numpy.lib.format import open_memmap
+
+    part, row = documents >> np.uint64(32), documents & np.uint64(0xFFFFFFFF)
+    signatures = np.empty((len(documents), task.step.values), dtype=np.uint32)
+    for number in np.unique(part).tolist():
+        here = part == number
+        signatures[here] = open_memmap(task.signatures[number] / SIGNATURES, mode="r")[row[here]]
+    return signatures
+
+
+# --- phase `clusters` ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Clusters:
+    """A task: the edges of all buckets."""
+
+    buckets: Folders
+
+
+def _cluster(task: _Clusters, folder: Path) -> dict[str, JSON]:
+    import numpy as np
+    from numpy.lib.format import open_memmap
+
+    started = time.perf_counter()
+    slices = [np.asarray(open_memmap(task.buckets[i] / EDGES, mode="r")) for i in range(task.buckets.count)]
+    documents, ends = np.unique(np.concatenate(slices), return_inverse=True)
+    first = first_connected(len(documents), ends.reshape(-1, 2))
+    lost = first != np.arange(len(documents))
+    losses = np.empty(np.count_nonzero(lost), dtype=LOST)
+    losses["part"], losses["document"] = _split(documents[lost])
+    losses["winner_part"], losses["winner_document"] = _split(documents[first[lost]])
+    keeps = np.empty(np.count_nonzero(~lost), dtype=KEPT)
+    keeps["part"], keeps["document"] = _split(documents[~lost])
+    np.save(folder / LOSSES, losses)
+    np.save(folder / KEEPS, keeps)
+    return {"clusters": len(keeps), "losses": len(losses), "seconds": time.perf_counter() - started}
+
+
+def _split(documents: "NDArray[np.uint64]") -> "tuple[NDArray[np.uint64], NDArray[np.uint64]]":
+    import numpy as np
+
+    return documents >> np.uint64(32), documents & np.uint64(0xFFFFFFFF)
+
+
+def first_connected(count: int, edges: "NDArray[np.int64]") -> "NDArray[np.int64]":
+    """Return for each of `count` nodes the least node it is connected with."""
+    import numpy as np
+
+    first = np.arange(count)
+    while True:
+        lower = first.copy()
+        least = np.minimum(first[edges[:, 0]], first[edges[:, 1]])
+        for end in (0, 1):
+            np.minimum.at(lower, first[edges[:, end]], least)
+        while not np.array_equal(lower, jumped := lower[lower]):
+            lower = jumped
+        if np.array_equal(lower, first):
+            return first
+        first = lower
+
+
+# --- phase `filter` ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Filter:
+    """A task: take out of one part what is like another document."""
+
+    step: NearDuplicates
+    parts: Folders
+    part: int
+    clusters: Path
+    seconds: float
+    """what the phases before this one took for this part"""
+
+
+def _filter(task: _Filter, folder: Path) -> dict[str, JSON]:
+    started = time.perf_counter()
+    documents = read_documents(task.parts[task.part])
+    rejects = Rejects()
+    documents, tally = settle(task.step.name, documents, _outcomes(task, documents.texts), rejects)
+    write_part(folder, documents, rejects)
+    return {"tallies": [{**tally, "seconds": task.seconds + time.perf_counter() - started}]}
+
+
+def _outcomes(task: _Filter, texts: Sequence[str]) -> Iterator[Outcome]:
+    losses = rows_between(task.clusters / LOSSES, "part", task.part, task.part)
+    names = name_documents(task.parts, losses["winner_part"], losses["winner_document"])
+    winners = dict(zip(losses["document"].tolist(), names, strict=True))
+    firsts = set(rows_between(task.clusters / KEEPS, "part", task.part, task.part)["document"].tolist())
+    for number, text in enumerate(texts):
+        if number in winners:
+            yield Outcome(text, "near duplicate", same_as=winners[number])
+        else:
+            yield Outcome(text, counts={"clusters": 1} if number in firsts else {})
