@@ -56,7 +56,13 @@ class PartWriter:
 def name_parts(parts: Iterable[Path], name: str) -> list[Path]:
     """Rename finished parts to NAME-00000-of-0000N.arrow, in order."""
     parts = list(parts)
-    return [p.rename(p.with_name(f"{name}-{i:05d}-of-{len(parts):05d}.arrow")) for i, p in enumerate(parts)]
+    return [path.rename(path.with_name(part_name(name, i, len(parts)))) for i, path in enumerate(parts)]
+
+
+def part_name(name: str, index: int, count: int) -> str:
+    """Return the name of one file of `count`; sorted by name, the files are in order."""
+    width = max(5, len(str(count)))
+    return f"{name}-{index:0{width}d}-of-{count:0{width}d}.arrow"
 
 
 def iter_rows(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:

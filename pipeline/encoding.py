@@ -47,6 +47,7 @@ class TextEncoder:
     def __init__(self, folder: Path) -> None:
         from tokenizers import Tokenizer
 
+        self._folder = folder
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
         self.control = {entry["content"]: int(i) for i, entry in config["added_tokens_decoder"].items()}
@@ -109,10 +110,21 @@ class TextEncoder:
 
     @cached_property
     def token_bytes(self) -> list[bytes]:
-        """The bytes each id stands for; nothing for control ids."""
+        """The bytes each id stands for; nothing for control ids.
+
+        Raises DataError for a tokenizer that is no byte-level BPE, or whose ids have gaps.
+        """
         symbols = byte_of_symbol()
         by_id = {i: token for token, i in self._tokenizer.get_vocab(with_added_tokens=False).items()}
-        text = [bytes(symbols[character] for character in by_id[i]) for i in range(self.text_size)]
+        if missing := [i for i in range(self.text_size) if i not in by_id]:
+            raise DataError(f"{self._folder}/tokenizer.json has {self.text_size} tokens, but none of id {missing[0]}.")
+        try:
+            text = [bytes([symbols[character] for character in by_id[i]]) for i in range(self.text_size)]
+        except KeyError as error:
+            raise DataError(
+                f"{self._folder}/tokenizer.json is no byte-level BPE: {error.args[0]!r} in one of its tokens is not "
+                "one of the 256 signs for bytes."
+            ) from error
         return [*text, *([b""] * len(self.control))]
 
     def conversation_ids(
@@ -134,6 +146,11 @@ class TextEncoder:
             ids.append(self.control[ROLES["assistant"]])
             mask.append(0)
         return ids, mask
+
+
+def token_dtype(vocab_size: int) -> str:
+    """Return the narrowest of uint16 and uint32 that holds every id."""
+    return "uint16" if vocab_size <= 2**16 else "uint32"
 
 
 def byte_of_symbol() -> dict[str, int]:

@@ -361,7 +361,7 @@ def _write(
     import pyarrow as pa
 
     from pipeline.arrow import PartWriter
-    from pipeline.shards import token_dtype
+    from pipeline.encoding import token_dtype
 
     ids_type = pa.list_(pa.uint16() if token_dtype(vocab_size) == "uint16" else pa.uint32())
     extra = ("label", pa.int64()) if config.task == "classification" else ("loss_mask", pa.list_(pa.uint8()))

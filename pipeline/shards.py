@@ -1,32 +1,71 @@
-"""Stage 3: encode the corpus and write the token stream as Arrow shards.
+"""Stage 3: encode the corpus and write the tokens as Arrow shards, as one stream or packed into windows.
 
-corpus + tokenizer -> shards.  Rows are documents ending with <|endoftext|>: {"input_ids": list<uint16 or uint32>}.
-A shard is one record batch, so the buffer of its values is the token stream itself.
+corpus + tokenizer -> shards.  Each document ends with <|endoftext|>.  layout stream: rows are documents,
+{"input_ids": list<uint16 or uint32>}.  layout packed: rows are windows of context_length + 1 ids, whole documents
+followed by <|pad|>, and "document_starts" says where in the window each begins; padding begins like a document.
+A shard is one record batch, so the buffer of its values is the token stream itself; index.json counts them by file.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.errors import ConfigError
-from pipeline.parallel import Workers, map_parts
+from pipeline.artifacts.files import write_json
+from pipeline.artifacts.identity import JSON
+from pipeline.encoding import PAD, TextEncoder, token_dtype
+from pipeline.engines import (
+    REFERENCE,
+    EncoderName,
+    choose_engine,
+    distrust,
+    is_installed,
+    offsets_of,
+    open_encoder,
+    open_reference,
+)
+from pipeline.errors import ConfigError, DataError
+from pipeline.parallel import Workers
+from pipeline.process import say
 from pipeline.stage import Job, Role, Stage, main_of
+from pipeline.work import Work
 
-_BATCH_DOCUMENTS = 256
+SPLITS = ("train", "validation", "test")
+INDEX = "index.json"
+_MOST_TOKENS = 2**31 - 1
+_TOTALS = ("documents", "tokens", "bytes")
+_PACKING = ("windows", "padding", "cut_documents", "cuts")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardsConfig:
-    """How the stream is cut into files."""
+    """How the tokens are laid out and cut into files."""
 
     shard_tokens: int = 2**24
-    """tokens in one file, at most (a longer document has a file of its own)"""
+    """tokens in one file, at most (a longer document or window has a file of its own)"""
+    layout: Literal["stream", "packed"] = "stream"
+    """stream: documents one after the other, windows are cut when training; packed: windows of whole documents"""
+    context_length: int | None = None
+    """for packed: a window has one id more than this"""
 
     def __post_init__(self) -> None:
-        if self.shard_tokens < 2:
-            raise ConfigError(f"shards.shard_tokens must be at least 2, got {self.shard_tokens}.")
+        if not 2 <= self.shard_tokens <= _MOST_TOKENS:
+            raise ConfigError(f"shards.shard_tokens must be from 2 to {_MOST_TOKENS:,}, got {self.shard_tokens}.")
+        if self.layout == "stream" and self.context_length is not None:
+            raise ConfigError("shards.context_length is for layout packed; a stream serves every context length.")
+        if self.layout == "packed" and not 1 <= (self.context_length or 0) < _MOST_TOKENS:
+            raise ConfigError(f"shards.context_length must be at least 1 for packed, got {self.context_length}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardsExecution(Workers):
+    """How the shards are made; changes no byte of them."""
+
+    encoder: EncoderName = "auto"
+    """the library that encodes; auto: the fastest that is installed and gives the ids of `tokenizers`"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,115 +73,198 @@ class _Part:
     """A task: one part of the corpus becomes its own shards."""
 
     split: str
-    index: int
     text: Path
     tokenizer: Path
-    folder: Path
-    shard_tokens: int
+    engine: str
+    config: ShardsConfig
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Encoded:
-    split: str
-    paths: list[Path]
-    documents: int
-    tokens: int
-    bytes: int
-
-
-def run(job: Job[ShardsConfig, Workers]) -> Artifact:
+def run(job: Job[ShardsConfig, ShardsExecution]) -> Artifact:
     """Encode each part of the corpus by itself and number the shards in order."""
-    from pipeline.arrow import name_parts
-    from pipeline.encoding import TextEncoder
-
     corpus, tokenizer = job.inputs["corpus"], job.inputs["tokenizer"]
     encoder = TextEncoder.of(tokenizer)
-    with job.draft() as draft:
-        parts = [
-            _Part(
-                split=split,
-                index=i,
-                text=path,
-                tokenizer=tokenizer.payload,
-                folder=draft.path,
-                shard_tokens=job.config.shard_tokens,
-            )
-            for split in ("train", "validation", "test")
-            for i, path in enumerate(corpus.files(f"{split}-"))
-        ]
-        encoded = list(map_parts(encode_part, parts, execution=job.execution, label="encoding"))
-        totals: dict[str, dict[str, int]] = {"documents": {}, "tokens": {}, "bytes": {}}
-        for split in dict.fromkeys(part.split for part in encoded):
-            mine = [part for part in encoded if part.split == split]
-            name_parts([path for part in mine for path in part.paths], split)
-            for name, by_split in totals.items():
-                by_split[split] = sum(getattr(part, name) for part in mine)
-        draft.fact(**totals, dtype=token_dtype(encoder.vocab_size), vocab_size=encoder.vocab_size)
-        draft.fact(end_of_text=encoder.end_of_text, tokenizer_digest=tokenizer.digest)
+    choice = choose_engine(tokenizer.payload, job.execution.encoder)
+    for name, why in choice.refused.items():
+        say(f"{name} is not used: {why}")
+    parts = [
+        _Part(split=split, text=path, tokenizer=tokenizer.payload, engine=choice.engine, config=job.config)
+        for split in SPLITS
+        for path in corpus.files(f"{split}-")
+    ]
+    with job.work() as work:
+        phase, results = _encode(work, parts)
+        with job.draft() as draft:
+            shards = _place(work, phase, results, draft.path)
+            write_json(draft.path / INDEX, shards)
+            names = (*_TOTALS, *(_PACKING if job.config.layout == "packed" else ()))
+            draft.fact(**{name: _by_split(results, name) for name in names})
+            draft.fact(layout=job.config.layout, dtype=token_dtype(encoder.vocab_size), vocab_size=encoder.vocab_size)
+            if job.config.layout == "packed":
+                draft.fact(context_length=job.config.context_length, pad=encoder.control[PAD])
+            draft.fact(end_of_text=encoder.end_of_text, tokenizer_digest=tokenizer.digest)
+            write_json(draft.record / "encoder.json", {"engine": choice.engine, "refused": choice.refused})
     return draft.artifact
 
 
-def token_dtype(vocab_size: int) -> str:
-    """Return the narrowest of uint16 and uint32 that holds every id."""
-    return "uint16" if vocab_size <= 2**16 else "uint32"
+def _encode(work: Work, parts: list[_Part]) -> tuple[str, list[dict[str, Any]]]:
+    """Encode all parts with the chosen engine, or all with the reference if that one differs anywhere."""
+    results: list[dict[str, Any]] = work.map("encode", encode_part, parts, label="encoding")
+    found = next((result["differs"] for result in results if result["differs"]), "")
+    if not found:
+        return "encode", results
+    say(f"{found}; everything is encoded with {REFERENCE} instead")
+    parts = [replace(part, engine=REFERENCE) for part in parts]
+    return "encode-again", list(work.map("encode-again", encode_part, parts, label="encoding"))
 
 
-def encode_part(part: _Part) -> _Encoded:
-    """Encode one part of the corpus; a pure function of the part and the tokenizer."""
-    import os
+def _place(work: Work, phase: str, results: list[dict[str, Any]], folder: Path) -> dict[str, JSON]:
+    """Give the shards of all parts their final names in `folder`; return [name, tokens, documents] of each by split."""
+    from pipeline.arrow import part_name
 
+    found: dict[str, list[tuple[Path, int, int]]] = {}
+    for i, result in enumerate(results):
+        for name, tokens, documents in result["files"]:
+            found.setdefault(result["split"], []).append((work.output(phase, i) / name, tokens, documents))
+    index: dict[str, JSON] = {}
+    for split, files in found.items():
+        names = [part_name(split, i, len(files)) for i in range(len(files))]
+        for (path, _, _), name in zip(files, names, strict=True):
+            _link(path, folder / name)
+        index[split] = [[name, *counts] for name, (_, *counts) in zip(names, files, strict=True)]
+    return index
+
+
+def _link(path: Path, target: Path) -> None:
+    """Show a finished file under another name too; where the disk cannot do that, copy it."""
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)
+
+
+def _by_split(results: list[dict[str, Any]], name: str) -> dict[str, JSON]:
+    totals: dict[str, JSON] = {}
+    for split in dict.fromkeys(result["split"] for result in results):
+        totals[split] = sum(result[name] for result in results if result["split"] == split)
+    return totals
+
+
+# --- one part ------------------------------------------------------------------------------------------------
+
+
+def encode_part(part: _Part, out: Path) -> dict[str, JSON]:
+    """Encode one part of the corpus into `out`; a pure function of the part and the tokenizer.
+
+    The result has `differs`, why its engine must not be trusted, or else `files`: [name, tokens, documents] of each.
+    """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from pipeline.arrow import read_batch
-    from pipeline.encoding import TextEncoder
 
-    encoder = TextEncoder(part.tokenizer)
+    reference = open_reference(part.tokenizer)
+    # A machine of a cluster may lack the engine that another one has chosen.
+    engine = open_encoder(part.tokenizer, part.engine if is_installed(part.engine) else REFERENCE)
     texts = read_batch(part.text).column("text")
-    paths: list[Path] = []
-    shard: list[list[int]] = []
-    tokens = in_shard = size = 0
-    for ids, text_bytes in _encoded_documents(encoder, texts):
-        if shard and in_shard + len(ids) > part.shard_tokens:
-            paths.append(_write_shard(part, len(paths), shard, encoder.vocab_size))
-            shard, in_shard = [], 0
-        shard.append(ids)
-        in_shard += len(ids)
-        tokens += len(ids)
-        size += text_bytes
-    if shard:
-        paths.append(_write_shard(part, len(paths), shard, encoder.vocab_size))
-    return _Encoded(split=part.split, paths=paths, documents=len(texts), tokens=tokens, bytes=size)
+    values, lengths = engine.encode_documents(texts)
+    if engine is not reference and (found := distrust(engine, reference, texts, values)):
+        return {"split": part.split, "differs": f"{engine.name} is not used: {found}"}
+    encoder = reference.encoder
+    stream = end_documents(values, lengths, encoder.end_of_text)
+    write = _write_packed if part.config.layout == "packed" else _write_stream
+    counts = write(part.config, out, stream, lengths + 1, encoder)
+    offsets = offsets_of(texts)
+    totals: dict[str, JSON] = {"documents": len(texts), "tokens": len(stream), "bytes": int(offsets[-1] - offsets[0])}
+    return {"split": part.split, "differs": "", **totals, **counts}
 
 
-def _encoded_documents(encoder: Any, texts: Any) -> Iterator[tuple[list[int], int]]:
-    """Yield each document's ids, end-of-text included, and the bytes of its text."""
-    for start in range(0, len(texts), _BATCH_DOCUMENTS):
-        batch = texts.slice(start, _BATCH_DOCUMENTS).to_pylist()
-        for text, ids in zip(batch, encoder.encode_batch(batch), strict=True):
-            yield [*ids, encoder.end_of_text], len(text.encode("utf-8"))
+def end_documents(values: Any, lengths: Any, end_of_text: int) -> Any:
+    """Return the stream of documents of these lengths, each followed by `end_of_text`."""
+    import numpy as np
+
+    ends = np.cumsum(lengths + 1) - 1
+    stream = np.empty(len(values) + len(lengths), dtype=values.dtype)
+    is_text = np.ones(len(stream), dtype=bool)
+    is_text[ends] = False
+    stream[is_text] = values
+    stream[ends] = end_of_text
+    return stream
 
 
-def _write_shard(part: _Part, number: int, documents: list[list[int]], vocab_size: int) -> Path:
+def _write_stream(config: ShardsConfig, out: Path, stream: Any, lengths: Any, encoder: TextEncoder) -> dict[str, JSON]:
+    """Write whole documents, as many to a file as fit."""
+    import numpy as np
+
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    files: list[JSON] = []
+    first = 0
+    while first < len(lengths):
+        fitting = int(np.searchsorted(ends, ends[first] + config.shard_tokens, side="right")) - 1
+        stop = max(first + 1, fitting)
+        start, end = int(ends[first]), int(ends[stop])
+        if end - start > _MOST_TOKENS:
+            raise DataError(f"a document of {end - start:,} tokens is longer than a file can hold; split it.")
+        name = f"{len(files):05d}.arrow"
+        write_lists(out / name, {"input_ids": (stream[start:end], ends[first : stop + 1] - start)})
+        files.append([name, end - start, stop - first])
+        first = stop
+    return {"files": files}
+
+
+def _write_packed(config: ShardsConfig, out: Path, stream: Any, lengths: Any, encoder: TextEncoder) -> dict[str, JSON]:
+    """Write windows of whole documents, as many to a file as fit; a document counts where it begins."""
+    import numpy as np
+
+    from pipeline.packing import pack
+
+    assert config.context_length is not None
+    packing = pack(lengths, config.context_length + 1)
+    window = packing.window
+    ids = np.full(packing.windows * window, encoder.control[PAD], dtype=stream.dtype)
+    for i, length in enumerate(packing.length.tolist()):
+        source, target = packing.source[i], packing.target[i]
+        ids[target : target + length] = stream[source : source + length]
+    begins = np.isin(packing.source, np.cumsum(lengths) - lengths)
+    marks = packing.starts()
+    files: list[JSON] = []
+    step = max(1, config.shard_tokens // window)
+    for first in range(0, packing.windows, step):
+        start, end = first * window, min(first + step, packing.windows) * window
+        bounds = np.searchsorted(marks, np.arange(start, end + 1, window))
+        here = marks[bounds[0] : bounds[-1]]
+        name = f"{len(files):05d}.arrow"
+        columns = {
+            "input_ids": (ids[start:end], np.arange(0, end - start + 1, window)),
+            "document_starts": ((here % window).astype(token_dtype(window)), bounds - bounds[0]),
+        }
+        write_lists(out / name, columns)
+        inside = (packing.target >= start) & (packing.target < end)
+        files.append([name, end - start, int((begins & inside).sum())])
+    counts: dict[str, JSON] = {name: getattr(packing, name) for name in _PACKING}
+    return {"files": files, **counts}
+
+
+def write_lists(path: Path, columns: dict[str, tuple[Any, Any]]) -> None:
+    """Write lists, each column given by its values and its offsets, as one record batch."""
     import numpy as np
     import pyarrow as pa
 
     from pipeline.arrow import write_batch
 
-    dtype = token_dtype(vocab_size)
-    offsets = np.zeros(len(documents) + 1, dtype=np.int32)
-    np.cumsum([len(ids) for ids in documents], out=offsets[1:])
-    values = np.fromiter((i for ids in documents for i in ids), dtype=dtype, count=int(offsets[-1]))
-    rows = pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
-    path = part.folder / f".{part.split}-{part.index:05d}-{number:05d}"
-    write_batch(path, pa.RecordBatch.from_arrays([rows], names=["input_ids"]))
-    return path
+    def array(values: Any) -> Any:
+        # pyarrow.array would import pandas, which takes longer than all that is written here.
+        return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
+    lists = [
+        pa.ListArray.from_arrays(array(offsets.astype(np.int32)), array(values)) for values, offsets in columns.values()
+    ]
+    write_batch(path, pa.RecordBatch.from_arrays(lists, names=list(columns)))
 
 
 STAGE = Stage(
     module="pipeline.shards",
-    version=1,
+    version=2,
     kind="shards",
     config=ShardsConfig,
-    execution=Workers,
+    execution=ShardsExecution,
     roles={
         "corpus": Role(kinds=("corpus",), help="the text to encode"),
         "tokenizer": Role(kinds=("tokenizer",), help="the encoder"),

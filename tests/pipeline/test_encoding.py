@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.encoding import CONTROL_TOKENS, Message, TextEncoder, byte_of_symbol
+from pipeline.encoding import CONTROL_TOKENS, Message, TextEncoder, byte_of_symbol, token_dtype
 from pipeline.errors import DataError
 
 HARD = [
@@ -85,6 +85,53 @@ def test_control_ids_among_the_text_ids_are_refused(encoder_folder: Path, tmp_pa
 
     with pytest.raises(DataError, match=r"must follow the \d+ text ids"):
         TextEncoder(tmp_path)
+
+
+def changed(folder: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> TextEncoder:
+    """Open a copy of an encoder with a change to its tokenizer.json."""
+    page = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    change(page)
+    (target / "tokenizer.json").write_text(json.dumps(page), encoding="utf-8")
+    shutil.copy(folder / "tokenizer_config.json", target)
+    return TextEncoder(target)
+
+
+def test_an_encoder_of_several_pre_tokenizers_knows_the_bytes_of_its_tokens(
+    encoder_folder: Path, tmp_path: Path
+) -> None:
+    def cut_digits(page: dict[str, Any]) -> None:
+        digits = {"type": "Digits", "individual_digits": True}
+        page["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, page["pre_tokenizer"]]}
+
+    encoder = changed(encoder_folder, tmp_path, cut_digits)
+
+    assert encoder.token_bytes == TextEncoder(encoder_folder).token_bytes
+    assert all(encoder.decode(encoder.encode(text)) == text for text in [*HARD, "a12 345"])
+
+
+def test_an_encoder_that_is_not_at_byte_level_is_refused(encoder_folder: Path, tmp_path: Path) -> None:
+    def mark_spaces(page: dict[str, Any]) -> None:
+        page["model"]["vocab"]["▁"] = page["model"]["vocab"].pop("Ġ")
+        page["model"]["merges"] = []
+
+    encoder = changed(encoder_folder, tmp_path, mark_spaces)
+
+    with pytest.raises(DataError, match="is no byte-level BPE: '▁' in one of its tokens"):
+        encoder.decode([0])
+
+
+def test_an_encoder_whose_ids_have_a_gap_is_refused(encoder_folder: Path, tmp_path: Path) -> None:
+    def skip(page: dict[str, Any]) -> None:
+        page["model"]["vocab"]["!"] = 10_000
+
+    encoder = changed(encoder_folder, tmp_path, skip)
+
+    with pytest.raises(DataError, match="but none of id 0"):
+        encoder.decode([1])
+
+
+def test_ids_are_as_narrow_as_the_vocabulary_allows() -> None:
+    assert [token_dtype(size) for size in (262, 65_535, 65_536, 65_537, 200_000)] == ["uint16"] * 3 + ["uint32"] * 2
 
 
 # --- round trips ---------------------------------------------------------------------------------------------

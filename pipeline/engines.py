@@ -1,0 +1,324 @@
+"""Machinery: encode many documents fast, with the very ids that `tokenizers` gives.
+
+`tokenizers` is the reference and the fallback.  A faster engine is used when it is installed, when it says that it can
+do this tokenizer, and when it gives the same ids as the reference on `hard_texts`; whoever encodes a part also compares
+a sample of that part and counts its bytes (`distrust`).  What this promises: an engine that differs on
+a hard text or on a sample never writes a byte; one that differed elsewhere only would not be found by it.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+from pipeline.encoding import CONTROL_TOKENS, TextEncoder, token_dtype
+from pipeline.errors import UnavailableError
+from pipeline.hard_texts import hard_texts
+
+EncoderName: TypeAlias = Literal["auto", "tokenizers", "tiktoken", "gigatoken"]
+REFERENCE = "tokenizers"
+FAST = ("gigatoken", "tiktoken")
+"""the engines that `auto` tries, in this order"""
+
+# `tokenizers` takes some 50 bytes of memory for each byte of the batch that it encodes.
+_BATCH_CHARACTERS = 2**18
+_SAMPLE_DOCUMENTS, _SAMPLE_CHARACTERS = 16, 2048
+_CHECK_BYTES = 2**20
+CACHE_BYTES = 3 * 2**25
+"""how much memory a cache of words may take before it is dropped"""
+
+GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+
+class UnsuitableError(Exception):
+    """This engine cannot do this tokenizer; the message says why."""
+
+
+class Engine(Protocol):
+    """Encodes documents; opened once and used for many parts."""
+
+    name: str
+
+    def encode_documents(self, documents: Any) -> tuple[Any, Any]:
+        """Return all ids one after the other, without control ids, and the number of ids of each document.
+
+        `documents` is a pyarrow StringArray or a list of str; the ids are uint16 or uint32, the lengths int64.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which engine encodes, and why no faster one."""
+
+    engine: str
+    refused: dict[str, str]
+
+
+def open_encoder(folder: Path, engine: str) -> Engine:
+    """Open an engine on the two files of a tokenizer; the same object when asked again.
+
+    Raises UnavailableError when its package is missing, UnsuitableError when it cannot do this tokenizer.
+    """
+    if engine == REFERENCE:
+        return open_reference(folder)
+    if not is_installed(engine):
+        raise UnavailableError(
+            f'--encoder {engine} needs the package {engine}. Install it: python -m pip install "cairn-lm[fast]"'
+        )
+    return _open_fast(folder, engine)
+
+
+@lru_cache(maxsize=1)
+def open_reference(folder: Path) -> "Reference":
+    """Open the reference on the two files of a tokenizer."""
+    return Reference(folder)
+
+
+@lru_cache(maxsize=1)
+def _open_fast(folder: Path, engine: str) -> Engine:
+    return Gigatoken(folder) if engine == "gigatoken" else Tiktoken(folder)
+
+
+def is_installed(engine: str) -> bool:
+    """Tell whether the package of an engine is there."""
+    return find_spec(engine) is not None
+
+
+def choose_engine(folder: Path, asked: str) -> Choice:
+    """Return the engine to use for the tokenizer in `folder`: the first that is installed and does not differ.
+
+    Raises UnavailableError when the one asked for is not installed.
+    """
+    names = {"auto": tuple(filter(is_installed, FAST)), REFERENCE: ()}.get(asked, (asked,))
+    refused: dict[str, str] = {}
+    for name in names:
+        try:
+            found = difference(open_encoder(folder, name), open_reference(folder), hard_texts())
+        except UnsuitableError as error:
+            found = str(error)
+        if not found:
+            return Choice(name, refused)
+        refused[name] = found
+    return Choice(REFERENCE, refused)
+
+
+# --- the engines ---------------------------------------------------------------------------------------------
+
+
+class Reference:
+    """`tokenizers` in small batches."""
+
+    name = REFERENCE
+
+    def __init__(self, folder: Path) -> None:
+        self.encoder = TextEncoder(folder)
+        self._dtype = token_dtype(self.encoder.vocab_size)
+
+    def encode_documents(self, documents: Any) -> tuple[Any, Any]:
+        import numpy as np
+
+        batches = (self.encoder.encode_batch(batch) for batch in _batches(documents))
+        return _joined([np.array(ids, dtype=self._dtype) for batch in batches for ids in batch], self._dtype)
+
+    @cached_property
+    def _widths(self) -> Any:
+        import numpy as np
+
+        return np.array([len(token) for token in self.encoder.token_bytes], dtype=np.uint32)
+
+    def count_bytes(self, values: Any) -> int:
+        """Return how many bytes of text these ids stand for."""
+        return sum(int(self._widths[values[i : i + 2**20]].sum()) for i in range(0, len(values), 2**20))
+
+
+class Tiktoken:
+    """`tiktoken` with the ranks and the pattern that tokenizer.json states."""
+
+    name = "tiktoken"
+
+    def __init__(self, folder: Path) -> None:
+        import tiktoken
+
+        self._reference = TextEncoder(folder)
+        self._dtype = token_dtype(self._reference.vocab_size)
+        page = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        pattern = pattern_of(page)
+        _check_ranks(page["model"])
+        ranks = {token: i for i, token in enumerate(self._reference.token_bytes[: self._reference.text_size])}
+        # Without any control token it would look for one at every character; this one is never allowed.
+        control = {"<|\x00|>": len(ranks)}
+        try:
+            self._engine = tiktoken.Encoding("cairn", pat_str=pattern, mergeable_ranks=ranks, special_tokens=control)
+        except ValueError as error:
+            raise UnsuitableError(f"tiktoken cannot read the pattern: {error}") from error
+
+    def encode_documents(self, documents: Any) -> tuple[Any, Any]:
+        return _joined([self._encode(text) for batch in _batches(documents) for text in batch], self._dtype)
+
+    def _encode(self, text: str) -> Any:
+        import numpy as np
+
+        try:
+            return self._engine.encode_to_numpy(text, disallowed_special=())
+        except ValueError:  # its regular expressions give up on runs of about a million blanks; encode_ordinary panics
+            return np.array(self._reference.encode(text), dtype=self._dtype)
+
+
+class Gigatoken:
+    """`gigatoken`, made anew whenever its cache of words has grown too large."""
+
+    name = "gigatoken"
+
+    def __init__(self, folder: Path, cache_bytes: int = CACHE_BYTES) -> None:
+        self._page = (folder / "tokenizer.json").read_bytes()
+        self._dtype = token_dtype(len(json.loads(self._page)["model"]["vocab"]) + len(CONTROL_TOKENS))
+        self._cache_bytes = cache_bytes
+        self.restarts = 0
+        self._unchecked = 0
+        self._engine = self._made()
+        self._base = _private_bytes()
+
+    def encode_documents(self, documents: Any) -> tuple[Any, Any]:
+        ids: list[Any] = []
+        for document in _as_bytes(documents):
+            # One by one: for a batch it would import awkward, which takes longer than encoding a part.
+            ids.append(self._engine.encode(document))
+            self._unchecked += len(document)
+            if self._unchecked > _CHECK_BYTES:
+                self._unchecked = 0
+                if _private_bytes() - self._base > self._cache_bytes + 4 * sum(map(len, ids)):
+                    self._engine = None  # frees the old one first
+                    self._engine = self._made()
+                    self._base = _private_bytes() - 4 * sum(map(len, ids))
+                    self.restarts += 1
+        return _joined(ids, self._dtype)
+
+    def _made(self) -> Any:
+        import gigatoken
+
+        try:
+            return gigatoken.Tokenizer.from_json(self._page)
+        except (RuntimeError, ValueError) as error:
+            raise UnsuitableError(str(error).partition("\n")[0]) from error
+
+
+def _private_bytes() -> int:
+    """Return the memory that this process has for itself, files that it maps left out."""
+    import psutil
+
+    info = psutil.Process().memory_info()
+    return int(info.rss - getattr(info, "shared", 0))
+
+
+def _joined(ids: list[Any], dtype: str) -> tuple[Any, Any]:
+    import numpy as np
+
+    lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+    return np.concatenate([np.empty(0, dtype=dtype), *ids], dtype=dtype, casting="unsafe"), lengths
+
+
+def _as_bytes(documents: Any) -> Iterator[bytes]:
+    """Yield the UTF-8 of each document."""
+    if isinstance(documents, list):
+        yield from (text.encode("utf-8") for text in documents)
+        return
+    offsets, data = offsets_of(documents), memoryview(documents.buffers()[2] or b"")
+    for start in range(0, len(documents), 2**14):
+        bounds = offsets[start : start + 2**14 + 1].tolist()
+        yield from (bytes(data[a:b]) for a, b in pairwise(bounds))
+
+
+def _batches(documents: Any) -> Iterator[list[str]]:
+    """Yield the documents in order, some at a time, so that a batch is small or one document."""
+    batch: list[str] = []
+    size = 0
+    for document in _as_bytes(documents):
+        if batch and size + len(document) > _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+        batch.append(document.decode("utf-8"))
+        size += len(document)
+    if batch:
+        yield batch
+
+
+def offsets_of(documents: Any) -> Any:
+    """Return where the bytes of each text of a StringArray begin in its buffer, and where the last ends."""
+    import numpy as np
+
+    if len(documents) == 0:
+        return np.zeros(1, dtype=np.int32)
+    width = np.int64 if str(documents.type).startswith("large") else np.int32
+    return np.frombuffer(documents.buffers()[1], dtype=width)[documents.offset : documents.offset + len(documents) + 1]
+
+
+# --- what a tokenizer.json says ------------------------------------------------------------------------------
+
+
+def pattern_of(page: dict[str, Any]) -> str:
+    """Return the regular expression that cuts text into words; UnsuitableError when it is not one alone."""
+    if page.get("normalizer") is not None:
+        raise UnsuitableError("the tokenizer normalizes text")
+    steps = page["pre_tokenizer"] or {}
+    steps = steps["pretokenizers"] if steps.get("type") == "Sequence" else [steps]
+    last = steps[-1]
+    if last.get("type") != "ByteLevel" or last["add_prefix_space"]:
+        raise UnsuitableError("the words are not cut at byte level")
+    if len(steps) == 1 and last["use_regex"]:
+        return GPT2_PATTERN
+    split = steps[0]
+    if len(steps) != 2 or last["use_regex"] or split["type"] != "Split" or "Regex" not in split["pattern"]:
+        raise UnsuitableError("the words are not cut by one regular expression")
+    if split["behavior"] != "Isolated" or split["invert"]:
+        raise UnsuitableError(f"the words are cut in the manner {split['behavior']!r}")
+    return str(split["pattern"]["Regex"])
+
+
+def _check_ranks(model: dict[str, Any]) -> None:
+    """Check that ids are ranks: each token a byte, or made by one merge, in the order of the merges."""
+    plain = model.get("type") == "BPE" and not any(
+        model.get(key) for key in ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix")
+    )
+    pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+    made = [model["vocab"].get("".join(pair), -1) for pair in pairs]
+    in_order = all(a < b for a, b in pairwise(made))
+    if not plain or not in_order or len(made) + 256 != len(model["vocab"]):
+        raise UnsuitableError("the ids do not follow the order of the merges")
+
+
+# --- the comparison ------------------------------------------------------------------------------------------
+
+
+def difference(engine: Engine, reference: Engine, texts: Sequence[str]) -> str:
+    """Return where the ids of an engine first differ from the reference's; "" when they nowhere do."""
+    import numpy as np
+
+    texts = list(texts)
+    (ours, our_lengths), (theirs, their_lengths) = (e.encode_documents(texts) for e in (engine, reference))
+    if np.array_equal(our_lengths, their_lengths) and np.array_equal(ours, theirs):
+        return ""
+    for text in texts:
+        if engine.encode_documents([text])[0].tolist() != reference.encode_documents([text])[0].tolist():
+            return f"its ids differ from those of {REFERENCE} in {text[:60]!r}"
+    return f"its ids differ from those of {REFERENCE}"
+
+
+def distrust(engine: Engine, reference: Reference, documents: Any, values: Any) -> str:
+    """Return why the ids `values` that an engine gave for a StringArray cannot be right; "" when they may be."""
+    offsets = offsets_of(documents)
+    size, found = int(offsets[-1] - offsets[0]), reference.count_bytes(values)
+    if found != size:
+        return f"its ids stand for {found:,} bytes of a text of {size:,}"
+    return difference(engine, reference, sample_of(documents))
+
+
+def sample_of(documents: Any) -> list[str]:
+    """Return pieces of some 30 kB in all of a StringArray: the middles of documents, evenly spread."""
+    step = max(1, len(documents) // _SAMPLE_DOCUMENTS)
+    texts = [documents[i].as_py() for i in range(0, len(documents), step)]
+    return [text[max(0, len(text) - _SAMPLE_CHARACTERS) // 2 :][:_SAMPLE_CHARACTERS] for text in texts]
