@@ -36,8 +36,8 @@ class Decontaminate(DocumentStep):
     than n words counts when all of it is in a document and it has at least `min_words`.
 
     An item is a paragraph or a line of a text file, or of a row what `text` makes of it; without `text`, each of the
-    row's texts by itself.  N-grams are compared by 64-bit hashes: 8 bytes each in memory, and about 100 for each
-    different word of the files.  A million n-grams meet one of 10^12 others by chance once in 18 runs.
+    row's texts by itself.  N-grams are compared by 64-bit hashes: 16 bytes each in memory, and about 150 for
+    each different word of the files.  A million n-grams meet one of 10^12 others by chance once in 18 runs.
     """
 
     name = "decontaminate"

@@ -6,9 +6,10 @@ find is checked by what a number says about itself: check digits, lengths, dates
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pipeline.cleaning.step import DocumentStep, Outcome, Step
 from pipeline.errors import ConfigError
@@ -42,20 +43,31 @@ class Pii(DocumentStep):
         finders = [(kind, PLACEHOLDERS[kind], find) for kind, find in FINDERS.items() if kind in self.types]
 
         def masked(text: str) -> Outcome:
-            counts: dict[str, int] = {}
+            counts: Counter[str] = Counter()
             clean = text
-            digits = _A_DIGIT.search(text) is not None
-            for kind, placeholder, find in finders:
-                if "@" in text if kind == "email" else digits:
-                    clean, count = _mask(clean, find, placeholder)
-                    if count:
-                        counts[_LABELS[kind]] = count
+            for _ in range(_PASSES):
+                before = counts.total()
+                clean = _mask_once(clean, finders, counts)
+                if counts.total() == before:
+                    break
             return Outcome(clean, counts=counts) if counts else Outcome(text)
 
         return masked
 
 
+_PASSES = 8
+"""what is masked may have hidden another thing: two numbers side by side look like one that is too long"""
 _A_DIGIT = re.compile(r"[0-9]")
+
+
+def _mask_once(text: str, finders: Sequence[tuple[Kind, str, Finder]], counts: Counter[str]) -> str:
+    digits = _A_DIGIT.search(text) is not None
+    for kind, placeholder, find in finders:
+        if "@" in text if kind == "email" else digits:
+            text, count = _mask(text, find, placeholder)
+            if count:
+                counts[_LABELS[kind]] += count
+    return text
 
 
 def _mask(text: str, find: Finder, placeholder: str) -> tuple[str, int]:
@@ -72,7 +84,9 @@ def _mask(text: str, find: Finder, placeholder: str) -> tuple[str, int]:
 
 # --- e-mail --------------------------------------------------------------------------------------------------
 
+_NOT_BESIDE = "".join(f"(?<!<{kind.upper()}>)" for kind in get_args(Kind))
 _EMAIL = re.compile(
+    rf"{_NOT_BESIDE}"
     r"(?<![\w.+%-])[.+%-]{0,8}(?P<it>\w[\w.+%-]{0,63}@(?:[^\W_][\w-]{0,61}\.){1,8}(?:xn--[\w-]{1,59}|[^\W\d_]{2,63}))"
     r"(?![\w-])"
 )
@@ -179,11 +193,11 @@ def _is_public(written: str) -> bool:
 
 _COUNTRY = (
     r"(?:[2-9]|1(?=[ .(-]{0,2}[2-9]))[0-9]{0,14}"
-    r"(?:[ .-]?\(0\)[0-9]{0,4})?(?:[ .-]\(?[0-9]\)?(?=[ .-]))?"
+    r"(?:[ .-]?\([0-9]{1,5}\)[ .-]?[0-9]{0,8})?(?:[ .-][0-9](?=[ .-]))?"
 )
 _INTERNATIONAL = re.compile(
-    rf"(?:\+(?<![\w+]\+){_COUNTRY}(?:[ ./()-]{{1,3}}[0-9]{{2,12}}){{0,6}}+"
-    rf"|0(?<![\w.,+-]0)0{_COUNTRY}(?:[ ./()-]{{1,3}}[0-9]{{2,12}}){{1,6}}+)(?!\w)"
+    rf"(?:\+(?<![\w+]\+){_COUNTRY}(?:[ ./-]{{1,2}}[0-9]{{2,12}}){{0,6}}+"
+    rf"|0(?<![\w.,+-]0)0{_COUNTRY}(?:[ ./-]{{1,2}}[0-9]{{2,12}}){{1,6}}+)(?!\w)"
 )
 _AREA = "[2-9][0-9]{2}"
 _AMERICAN = re.compile(
@@ -194,6 +208,7 @@ _NATIONAL = re.compile(
     r"(?:0(?<![\w.,+$€£-]0)[1-9][0-9]{0,4}[ /-]|\((?<!\w\()0[1-9][0-9]{0,4}\)[ /-]?)[0-9]{2,8}(?:[ -][0-9]{2,8}){0,4}+"
     r"(?!\w|[.,-][0-9])|0(?<![\w.,+$€£-]0)[1-9](?:\.[0-9]{2}){4}(?!\w|[.,-][0-9])"
 )
+_LAST_GROUP = re.compile(r"[ ./-]{1,2}[0-9]{1,12}$")
 _NAMED = re.compile(
     r"\b(?:tel|telephone|phone|mobile|cell|fax|whatsapp)\b[.:#]{0,2} {0,2}(?:(?:no|number|is)\b[.:]? {0,2})?"
     r"(?P<it>[+(]?[0-9](?:[ ./()-]{0,2}[0-9]){6,14}+)(?!\w)",
@@ -205,17 +220,27 @@ _YEARS = re.compile(r"(?:19|20)[0-9]{2}[ /-]{1,2}(?:19|20)[0-9]{2}")
 
 def _phones(text: str) -> Iterator[tuple[int, int]]:
     found = [
-        *_long_enough(_INTERNATIONAL.finditer(text), 8, 17),
-        *_long_enough(_AMERICAN.finditer(text), 10, 11),
-        *_long_enough(_NATIONAL.finditer(text), 10, 12),
+        *_fitted(text, _INTERNATIONAL, 8, 15),
+        *_fitted(text, _AMERICAN, 10, 11),
+        *_fitted(text, _NATIONAL, 10, 12),
         *(match.span("it") for match in _NAMED.finditer(text) if not _YEARS.fullmatch(match["it"])),
     ]
     return (span for span in sorted(found) if not _DATE.search(text, *span))
 
 
-def _long_enough(matches: Iterator[re.Match[str]], least: int, most: int) -> Iterator[tuple[int, int]]:
-    """Yield the places of matches with so many digits."""
-    return (match.span() for match in matches if least <= len(_A_DIGIT.findall(match[0])) <= most)
+def _fitted(text: str, pattern: re.Pattern[str], least: int, most: int) -> Iterator[tuple[int, int]]:
+    """Yield the places of matches with so many digits; what has more loses groups at its end: `020 7946 0018 25`."""
+    for match in pattern.finditer(text):
+        start, end = match.span()
+        digits = len(_A_DIGIT.findall(match[0]))
+        while digits > most:
+            group = _LAST_GROUP.search(text, start, end)
+            if not group:
+                break
+            end = group.start()
+            digits -= len(_A_DIGIT.findall(group[0]))
+        if least <= digits <= most:
+            yield start, end
 
 
 FINDERS: dict[Kind, Finder] = {"email": _emails, "iban": _ibans, "card": _cards, "ip": _ips, "phone": _phones}

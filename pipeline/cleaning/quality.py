@@ -95,8 +95,8 @@ _SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]{0,3}(?=\s|$)")
 class C4Quality(DocumentStep):
     """Remove lines that are no sentences, and reject what has few left: Raffel et al. 2020 (JMLR 21, 20-074), 2.2.
 
-    The numbers are the paper's in JMLR (its first preprint had 3 words and 5 sentences).  Not here: its list of bad
-    words, which takes whole subjects and dialects with it, and its removal of repeated spans, which `repeats` do.
+    The numbers are those of the paper and its code; an earlier version had 3 words and 5 sentences.  Not here: its list
+    of bad words, which takes whole subjects and dialects with it, and its repeated spans, a matter of duplicates.
     Sentences are counted as marks `.` `!` `?` before white space.  Blank lines between lines that stay, stay.
     """
 
@@ -194,6 +194,7 @@ class FinewebQuality(DocumentStep):
     min_punctuated_lines: float = 0.12
     max_short_lines: float = 0.67
     short_line_length: int = 30
+    """the longest line that is short"""
     max_duplicate_characters: float = 0.1
     """share of characters in lines that were there before"""
     max_line_ends: float = 0.3

@@ -101,7 +101,7 @@ class Ngrams:
     places: "Ids"
     """where they start, ascending"""
     names: "Ids"
-    """which n-gram starts there: equal numbers for equal ones, from 0"""
+    """which n-gram starts there: small numbers, equal for equal ones"""
     ends: "Ids"
     """characters of all words before the one of this index"""
 
@@ -124,11 +124,17 @@ def repeated_ngrams(words: Sequence[str], last: int) -> Iterator[Ngrams]:
         inside = places + n <= len(words)
         places = places[inside]
         keys = (names[inside] << _BITS) | ids[places + n - 1]
-        _, names, counts = np.unique(keys, return_inverse=True, return_counts=True)
-        repeated = counts[names] > 1
-        places, names = places[repeated], names[repeated]
-        if not len(places):
+        order = np.argsort(keys, kind="stable")
+        equal = np.diff(keys[order]) == 0
+        if not equal.any():
             return
+        repeated = np.zeros(len(keys), bool)
+        repeated[1:] = equal
+        names = np.cumsum(~repeated)[repeated | np.append(equal, False)]
+        repeated[:-1] |= equal
+        where = order[repeated]
+        back = np.argsort(where)
+        places, names = places[where[back]], names[back]
         yield Ngrams(n, places, names, ends)
 
 
