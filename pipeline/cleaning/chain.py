@@ -32,8 +32,25 @@ from pipeline.work import RESULT, Work
 
 _ROOMS = ("characters", "quality", "repetition", "language", "pii", "decontamination", "repeats", "near_duplicates")
 
-PRESETS: dict[str, tuple[str, ...]] = {}
-"""names that stand for several steps"""
+_CHARACTERS = ("mojibake", "line_ends:unicode=true", "unicode", "control_characters")
+_RULES = ("language", "gopher_repetition", "gopher_quality")
+_REPEATS = ("boilerplate_lines", "exact_documents", "exact_paragraphs", "near_duplicates")
+PRESETS: dict[str, tuple[str, ...]] = {
+    "standard": (*_CHARACTERS, "trim", "length"),
+    "web": (*_CHARACTERS, "trim", *_RULES, "c4_quality:end_marks=false", "fineweb_quality", *_REPEATS, "pii", "length"),
+    "books": (
+        *_CHARACTERS,
+        "unwrap",
+        "trim",
+        *_RULES,
+        "c4_quality:end_marks=false,min_words_per_line=1,curly_brackets=false",
+        "fineweb_quality",
+        *_REPEATS,
+        "pii",
+        "length",
+    ),
+}
+"""names that stand for several steps: what harms no text; English web pages; English books wrapped at 70 columns"""
 
 
 @cache

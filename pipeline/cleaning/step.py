@@ -108,9 +108,10 @@ def settle(
         account[0] += 1
         account[1] += size
         counts.update(outcome.counts)
-        if outcome.reason:
-            reasons[outcome.reason] += 1
-            rejects.add(source, place, step, outcome.reason, text, outcome.same_as)
+        reason = outcome.reason or ("nothing left" if outcome.text is not text and not outcome.text.strip() else "")
+        if reason:
+            reasons[reason] += 1
+            rejects.add(source, place, step, reason, text, outcome.same_as)
             continue
         if outcome.text is not text and outcome.text != text:
             changed += 1

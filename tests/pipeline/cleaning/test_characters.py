@@ -26,11 +26,11 @@ def clean(step: DocumentStep, text: str) -> str:
     [("a\r\nb\rc\n", "a\nb\nc\n"), ("\r\r\n\n", "\n\n\n"), ("a\vb\fc\x85d\u2028e\u2029f", "a\nb\nc\nd\ne\nf")],
 )
 def test_every_line_end_becomes_a_line_feed(text: str, expected: str) -> None:
-    assert clean(LineEnds(), text) == expected
+    assert clean(LineEnds(unicode=True), text) == expected
 
 
 def test_only_carriage_returns_count_as_line_ends_when_unicodes_are_left_alone() -> None:
-    outcome = LineEnds(unicode=False).open()("a\r\nb\rc\u2028d\f")
+    outcome = LineEnds().open()("a\r\nb\rc\u2028d\f")
     assert outcome.text == "a\nb\nc\u2028d\f"
     assert outcome.counts == {"line ends": 2}
 
@@ -38,7 +38,7 @@ def test_only_carriage_returns_count_as_line_ends_when_unicodes_are_left_alone()
 @given(TEXT)
 def test_cleaning_line_ends_loses_no_line_and_no_other_character(text: str) -> None:
     breaks = str.maketrans(dict.fromkeys("\n\r\v\f\x85\u2028\u2029"))
-    outcome = LineEnds().open()(text)
+    outcome = LineEnds(unicode=True).open()(text)
     assert outcome.text.translate(breaks) == text.translate(breaks)
     assert outcome.text.count("\n") == len(text) - len(text.translate(breaks)) - text.count("\r\n")
 
