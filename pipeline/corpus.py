@@ -6,6 +6,7 @@ and reason, and steps.json accounts for every document between the one and the o
 
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -217,14 +218,17 @@ def _read_group(group: _Group, folder: Path) -> dict[str, Any]:
     """Read one group of files into parts of about `part_bytes`."""
     parts: list[str] = []
     tallies: list[dict[str, Any]] = []
+    started = time.perf_counter()
     for documents, outcomes in _in_parts(_found_in(group), group.part_bytes):
         parts.append(f"{len(parts):06d}")
         rejects = cleaning.Rejects()
         documents, tally = cleaning.settle("read", documents, outcomes, rejects)
+        tally["seconds"] = time.perf_counter() - started  # reading and parsing are this step's work
         (folder / parts[-1]).mkdir()
         cleaning.write_part(folder / parts[-1], documents, rejects)
         (folder / parts[-1] / RESULT).write_text(json.dumps({"result": {"tallies": [tally]}}), encoding="utf-8")
         tallies.append(tally)
+        started = time.perf_counter()
     return {"parts": parts, "tallies": tallies}
 
 
