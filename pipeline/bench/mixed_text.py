@@ -1,6 +1,6 @@
-"""Machinery: the text of the figures: 45 % prose, 40 % Python, 15 % C, none of it twice, the same for the same packages.
+"""Machinery: the text of the figures: 45 % prose, 40 % Python, 15 % C, nothing twice, the same for the same packages.
 
-Documents come in the order of their hashes, so a smaller text is the start of a larger one, kind by kind.
+Documents come in the order of their hashes, so a smaller text is, kind by kind, the start of a larger one.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.artifacts.files import write_json
 from pipeline.artifacts.identity import sha256_of_file
-from pipeline.bench.origins import ORIGINS, Debian, Origin, fetch, members_of
+from pipeline.bench.origins import ORIGINS, Origin, fetch, members_of
 from pipeline.errors import MissingError
 from pipeline.process import say
 
@@ -48,7 +48,16 @@ def own_text(source: Path, folder: Path, megabytes: float) -> Path:
     key = hashlib.sha256(f"{source.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:12]
     path = folder / "text" / f"{source.stem}-{megabytes:g}-{key}.jsonl"
     if not path.exists():
-        _write((("own", text) for text in _first(source, int(megabytes * 1e6))), path)
+        _write((("own", text) for text in _up_to(int(megabytes * 1e6), texts_of(source))), path)
+    return path
+
+
+def shipped_text(source: Path, folder: Path, megabytes: float) -> Path:
+    """Return the first `megabytes` of a text file's paragraphs as JSONL: no network is needed for so little."""
+    path = folder / "text" / f"{source.stem}-{megabytes:g}.jsonl"
+    if not path.exists():
+        paragraphs = dict.fromkeys(filter(None, source.read_text(encoding="utf-8").split("\n\n")))
+        _write((("prose", text) for text in _up_to(int(megabytes * 1e6), paragraphs)), path)
     return path
 
 
@@ -59,9 +68,9 @@ def texts_of(path: Path) -> Iterator[str]:
             yield json.loads(line)["text"]
 
 
-def _first(source: Path, budget: int) -> Iterator[str]:
+def _up_to(budget: int, texts: Iterable[str]) -> Iterator[str]:
     size = 0
-    for text in texts_of(source):
+    for text in texts:
         size += len(text.encode("utf-8"))
         if size > budget:
             return

@@ -1,0 +1,81 @@
+"""Machinery: the benches `cleaning` and `capacity`: what each cleaning step and each stage costs, per core."""
+
+import json
+
+from pipeline.artifacts.artifact import Artifact
+from pipeline.artifacts.store import Store
+from pipeline.bench.figures import Bound, Row
+from pipeline.bench.machine import limits_of
+from pipeline.bench.programs import Ended, disk_of, run_stage
+from pipeline.bench.session import VOCABULARY, Session
+
+_GIGABYTE = 1e9
+
+
+def cleaning(session: Session) -> list[Row]:
+    """Clean the text with every step there is, and say how fast each was on what reached it."""
+    room = session.room("cleaning")
+    store = room / "store"
+    arguments = ("--source", str(session.text), "--clean", *every_step(), "--workers", "2")
+    ended = run_stage("pipeline.corpus", *arguments, store=store, folder=room)
+    corpus = Store(store).find(ended.last_line)
+    whole = Row(
+        name="corpus, all cleaning steps, 2 workers",
+        ours=session.text_bytes / 1e6 / ended.seconds,
+        unit="MB/s",
+        machine=limits_of(session.text, room),
+    )
+    return [whole, *_steps(corpus), _peak("corpus, all cleaning steps", ended)]
+
+
+def every_step() -> tuple[str, ...]:
+    """Return the names of all cleaning steps in their order; each with its own default settings."""
+    from pipeline.cleaning.chain import every_step as names
+
+    return tuple(names())
+
+
+def _steps(corpus: Artifact) -> list[Row]:
+    """Return a row per step: bytes that came in, over the seconds of work summed over the workers."""
+    seconds = json.loads((corpus.record / "steps_seconds.json").read_text(encoding="utf-8"))
+    rows = []
+    for entry in corpus.read_json("steps.json"):
+        name, spent = entry["step"], seconds.get(entry["step"], 0.0)
+        size = entry["bytes_out"] if name == "read" else entry["bytes_in"]
+        kept = f"{entry['documents_in'] - entry['documents_out']:,} of {entry['documents_in']:,} documents rejected"
+        rows.append(Row(name=f"step {name}", ours=size / 1e6 / max(spent, 1e-9), unit="MB/s per core", machine=kept))
+    return rows
+
+
+def capacity(session: Session) -> list[Row]:
+    """Measure each stage with one worker: MB/s of a core, its memory, and the disk that it takes."""
+    room = session.room("capacity")
+    store = room / "store"
+    source = ("--source", str(session.text))
+    rows: list[Row] = []
+
+    def stage(name: str, module: str, *arguments: str) -> str:
+        before = disk_of(store)
+        ended = run_stage(module, *arguments, "--workers", "1", store=store, folder=room, watch_disk=True)
+        rows.extend(_stage_rows(name, session.text_bytes, ended, before, disk_of(store)))
+        return ended.last_line
+
+    corpus = stage("corpus", "pipeline.corpus", *source)
+    tokenizer = stage("tokenizer", "pipeline.tokenizer", "--corpus", corpus, "--vocab-size", str(VOCABULARY))
+    stage("shards", "pipeline.shards", "--corpus", corpus, "--tokenizer", tokenizer)
+    stage("corpus, all cleaning steps", "pipeline.corpus", *source, "--clean", *every_step())
+    return rows
+
+
+def _stage_rows(name: str, size: int, ended: Ended, before: int, after: int) -> list[Row]:
+    return [
+        Row(name=f"{name}, 1 worker", ours=size / 1e6 / ended.seconds, unit="MB/s per core"),
+        _peak(f"{name}, 1 worker", ended),
+        Row(name=f"{name}, disk while it runs", ours=(ended.peak_disk - before) / size, unit="bytes per byte of text"),
+        Row(name=f"{name}, disk afterwards", ours=(after - before) / size, unit="bytes per byte of text"),
+    ]
+
+
+def _peak(name: str, ended: Ended) -> Row:
+    bound = Bound("ours", "<=", 1000.0)
+    return Row(name=f"{name}: peak memory, all processes", ours=ended.peak_bytes / 1e6, unit="MB", bound=bound)
