@@ -1,4 +1,4 @@
-"""Machinery: a figure is a row: ours, a peer's, their ratio, and the bound it is held to; medians of alternating runs."""
+"""Machinery: a figure is a row: ours, a peer's, their ratio, the bound it is held to; medians of alternating runs."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence

@@ -98,7 +98,7 @@ def _speeds(runs: dict[str, list[Measured]], machine: str) -> list[Row]:
     ours, slow = median(runs["ours"]), median(runs.get("ours, engine tokenizers"))
     alone = median([Measured(value=run.about["encoding"]) for run in runs["ours"]])
     peers = (("nanoGPT's way", 5.0), ("datatrove", 10.0))
-    rows = []
+    rows: list[Row] = []
     for name, ratio in peers:
         value = median(runs.get(name))
         bound = Bound("ratio", ">=", ratio)

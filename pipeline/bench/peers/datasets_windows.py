@@ -23,17 +23,19 @@ if __name__ == "__main__":
     def numbers():
         return draw.integers(0, len(rows), batch)
 
-    def torch_format(rows=rows.with_format("torch")):
+    torch_rows, numpy_rows, arrow_rows = (rows.with_format(name) for name in ("torch", "numpy", "arrow"))
+
+    def torch_format(rows=torch_rows):
         return rows[numbers()]["ids"].to(torch.int64)
 
-    def numpy_format(rows=rows.with_format("numpy")):
+    def numpy_format(rows=numpy_rows):
         return torch.from_numpy(rows[numbers()]["ids"].astype(np.int64))
 
-    def arrow_format(rows=rows.with_format("arrow")):
+    def arrow_format(rows=arrow_rows):
         column = rows[numbers()].column("ids").combine_chunks()
         return torch.from_numpy(column.flatten().to_numpy(zero_copy_only=False).reshape(-1, length).astype(np.int64))
 
-    loader = torch.utils.data.DataLoader(rows.with_format("torch"), batch_size=batch, shuffle=True, drop_last=True)
+    loader = torch.utils.data.DataLoader(torch_rows, batch_size=batch, shuffle=True, drop_last=True)
     batches = endless(lambda: loader)
 
     def torch_loader():

@@ -28,7 +28,7 @@ def write_documents(tokens, end, path):
     starts = np.concatenate([[0], stops[:-1]])
     hashes = sorted(
         hashlib.sha256(tokens[start:stop].astype("<u4").tobytes()).digest()[:8]
-        for start, stop in zip(starts.tolist(), stops.tolist())
+        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
     )
     with open(path, "wb") as out:
         out.write(b"".join(hashes))
