@@ -8,6 +8,8 @@ from pipeline.bench.figures import Bound, Row
 from pipeline.bench.machine import limits_of
 from pipeline.bench.programs import Ended, disk_of, run_stage
 from pipeline.bench.session import VOCABULARY, Session
+from pipeline.errors import ConfigError
+from pipeline.process import say
 
 _GIGABYTE = 1e9
 
@@ -29,10 +31,21 @@ def cleaning(session: Session) -> list[Row]:
 
 
 def every_step() -> tuple[str, ...]:
-    """Return the names of all cleaning steps in their order; each with its own default settings."""
-    from pipeline.cleaning.chain import every_step as names
+    """Return the names of the cleaning steps in their order, with the settings they have by themselves.
 
-    return tuple(names())
+    One that needs to be told something (the files to decontaminate against) is left out, and said.
+    """
+    from pipeline.cleaning.chain import known_steps, parse_step
+
+    fit = []
+    for name in known_steps():
+        try:
+            parse_step(name)
+        except (ConfigError, TypeError) as error:
+            say(f"the step {name} is left out: {error}")
+            continue
+        fit.append(name)
+    return tuple(fit)
 
 
 def _steps(corpus: Artifact) -> list[Row]:
