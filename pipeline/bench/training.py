@@ -32,7 +32,9 @@ def run(session: Session) -> list[Row]:
         ended = run_stage("pipeline.tokenizer", *arguments, store=here / "store", folder=here)
         made = Store(here / "store").find(ended.last_line)
         merges["ours"] = merges_of(made.file("tokenizer.json"))
-        return Measured(value=size / ended.seconds, about={"peak_bytes": ended.peak_bytes})
+        return Measured(
+            value=size / ended.seconds, about={"peak_bytes": ended.peak_bytes, "cpu_seconds": ended.cpu_seconds}
+        )
 
     def theirs() -> Measured:
         here = session.room("theirs")
