@@ -11,14 +11,19 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pipeline.errors import ConfigError
+from pipeline.artifacts.identity import JSON
+from pipeline.errors import CairnError, ConfigError, StoppedError
 from pipeline.process import say
 from pipeline.program import program
+
+if TYPE_CHECKING:
+    from pipeline.bench.figures import Row
+    from pipeline.bench.session import Session
 
 Name = Literal["shards", "tokenizer", "windows", "verify", "opening", "cleaning", "capacity"]
 
@@ -63,35 +68,45 @@ class Command:
 
 
 def run(command: Command) -> int:
-    """Run the benches in turn and print the table."""
+    """Run the benches in turn and print the table; one that fails does not take the others with it."""
     from pipeline.bench.figures import Row, table
     from pipeline.bench.session import Session
 
     folder = command.folder.expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=folder))
+    own_text = command.text.expanduser().resolve() if command.text else None
+    session = Session(folder, scratch, command.megabytes, command.repeats, own_text)
     rows: list[Row] = []
+    failed: list[CairnError] = []
     try:
-        session = Session(
-            folder=folder,
-            scratch=scratch,
-            megabytes=command.megabytes,
-            repeats=command.repeats,
-            own_text=command.text.expanduser().resolve() if command.text else None,
-        )
         for name in [name for name in BENCHES if name in (command.only or BENCHES)]:
             say(f"bench {name}")
-            module, function = BENCHES[name]
-            rows += getattr(importlib.import_module(module), function)(session)
+            try:
+                rows += bench(name)(session)
+            except StoppedError:
+                raise
+            except CairnError as error:
+                say(f"bench {name} failed: {error}")
+                failed.append(error)
+            if command.json is not None:
+                _write(command, [row.as_json() for row in rows])
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         print("\n".join(table(rows)))
-        if command.json is not None:
-            _write(command, [row.as_json() for row in rows])
+    if failed:
+        raise failed[0]
     return 0
 
 
-def _write(command: Command, rows: list[object]) -> None:
+def bench(name: Name) -> "Callable[[Session], list[Row]]":
+    """Return the function that measures what `name` says."""
+    module, function = BENCHES[name]
+    found: Callable[[Session], list[Row]] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _write(command: Command, rows: list[JSON]) -> None:
     from pipeline.bench.machine import conditions
 
     page = {"megabytes": command.megabytes, "repeats": command.repeats, **conditions(), "rows": rows}

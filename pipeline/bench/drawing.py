@@ -34,14 +34,14 @@ def run(session: Session) -> list[Row]:
     _check(order, windows, tokens, dtype)
     contestants: dict[str, Any] = {"ours": lambda: Measured(value=_pace(order, windows))}
     for name, script, environment in _PEERS:
-        contestants[name] = _contestant(session, script, session.python(environment), settings)
+        contestants[name] = _contestant(session, script, environment, settings)
     runs = alternate(contestants, session.repeats)
     return [*_rows(runs), *_resume(session.shards)]
 
 
-def _contestant(session: Session, script: str, python: Path, settings: dict[str, Any]) -> Any:
+def _contestant(session: Session, script: str, environment: Environment, settings: dict[str, Any]) -> Any:
     def draw() -> Measured:
-        page = run_peer(script, python, settings, folder=session.room(script))
+        page = run_peer(script, session.python(environment), settings, folder=session.room(script))
         if not page["rows_known"]:
             raise IntegrityError(f"{script} draws rows that are not in the shards.")
         return Measured(value=page["pace"], about=page)

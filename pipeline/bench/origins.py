@@ -249,6 +249,6 @@ def _members_of_tar(stream: Any) -> Iterator[tuple[str, Callable[[], bytes]]]:
             file = tar.extractfile(entry)
             assert file is not None
             if fnmatch(entry.name, "*/linux-source-*.tar.xz"):
-                yield from _members_of_tar(io.BufferedReader(file))  # type: ignore[type-var]
+                yield from _members_of_tar(io.BufferedReader(file))
             else:
                 yield entry.name, file.read

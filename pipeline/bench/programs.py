@@ -37,12 +37,18 @@ class Ended:
 
 
 def run_program(
-    command: Sequence[str], *, folder: Path, environment: Mapping[str, str] | None = None, watched: Path | None = None
+    command: Sequence[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str | None] | None = None,
+    watched: Path | None = None,
 ) -> Ended:
     """Run a command in `folder` and wait for its end; `watched` is a folder whose size is looked at meanwhile.
 
-    Raises CairnError with the end of what it said when it fails.
+    `environment` is set on top of this process's; None removes a variable.  Raises CairnError with
+    the end of what the command said when it fails.
     """
+    variables = {**os.environ, **(environment or {})}
     with (folder / "stderr.txt").open("w+", encoding="utf-8", errors="replace") as errors:
         started, cpu = time.perf_counter(), _cpu_of_children()
         process = subprocess.Popen(
@@ -52,7 +58,7 @@ def run_program(
             stderr=errors,
             stdin=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, **(environment or {})},
+            env={key: value for key, value in variables.items() if value is not None},
         )
         watch = _Watch(process.pid, watched)
         try:
@@ -82,7 +88,8 @@ def run_peer(script: str, python: Path, settings: JSON, *, folder: Path) -> JSON
     Raises UnavailableError when it fails: a figure without this peer is better than none.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    home = {"HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": "", "PYTHONWARNINGS": "ignore"}
+    home: dict[str, str | None] = {"HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+    home |= {"PYTHONPATH": None, "GOMP_SPINCOUNT": None}  # what we set for ourselves is not for others
     try:
         ended = run_program(
             [str(python), str(PEERS / f"{script}.py"), json.dumps(settings)], folder=folder, environment=home

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.identity import JSON
 from pipeline.artifacts.store import Store
-from pipeline.bench.environments import DATATROVE, NANOGPT
+from pipeline.bench.environments import DATATROVE, NANOGPT, Environment
 from pipeline.bench.figures import Bound, Measured, Row, alternate, median
 from pipeline.bench.machine import limits_of
 from pipeline.bench.mixed_text import texts_of
@@ -68,12 +68,12 @@ class _Peer:
     script: str
     settings: dict[str, JSON]
     documents: Path
-    python: Path
+    environment: Environment
 
     def __call__(self) -> Measured:
         room = self.session.room(self.script)
         wanted = {**self.settings, "out": str(room), "documents": str(self.documents), "workers": _WORKERS}
-        page = run_peer(self.script, self.python, wanted, folder=room)
+        page = run_peer(self.script, self.session.python(self.environment), wanted, folder=room)
         return Measured(value=self.session.text_bytes / 1e6 / page["seconds"], about=page)
 
 
@@ -87,8 +87,7 @@ def run(session: Session) -> list[Row]:
         ("nanoGPT's way", "nanogpt_shards", NANOGPT),
         ("datatrove", "datatrove_shards", DATATROVE),
     ):
-        python = session.python(environment)
-        contestants[name] = _Peer(session, script, settings, room / f"{script}.hashes", python)
+        contestants[name] = _Peer(session, script, settings, room / f"{script}.hashes", environment)
     contestants["ours, engine tokenizers"] = plain
     runs = alternate(contestants, session.repeats)
     rows = [*_speeds(runs, limits_of(session.text, room)), *_memory(runs)]

@@ -23,7 +23,6 @@ def run(session: Session) -> list[Row]:
     text = room / "train.jsonl"
     size = _write_train_split(session.corpus, text) / 1e6
     merges: dict[str, list[JSON]] = {}
-    python = session.python(NANOGPT)
     config = session.tokenizer.manifest.recipe.config
 
     def ours() -> Measured:
@@ -45,7 +44,7 @@ def run(session: Session) -> list[Row]:
             "min_frequency": config["min_frequency"],
             "out": str(here / "tokenizer.json"),
         }
-        page = run_peer("tokenizers_training", python, wanted, folder=here)
+        page = run_peer("tokenizers_training", session.python(NANOGPT), wanted, folder=here)
         merges["tokenizers"] = merges_of(here / "tokenizer.json")
         return Measured(value=size / page["seconds"], about=page)
 
