@@ -1,6 +1,8 @@
 """Machinery: what a bench may ask for: the text, the peers, and artifacts made of the text; each made when asked."""
 
+import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,11 +57,20 @@ class Session:
 
     # --- artifacts made of the text, kept between runs -------------------------------------------------------
 
+    @cached_property
+    def store(self) -> Store:
+        """A store that is kept as long as our code is what it is: a change of code need not be a change of version."""
+        sources = sorted((FOLDER.parent / "pipeline").rglob("*.py"))
+        key = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+        for old in self.folder.glob("store-*"):
+            if old.name != f"store-{key}":
+                shutil.rmtree(old, ignore_errors=True)
+        return Store(self.folder / f"store-{key}")
+
     def make(self, module: str, *arguments: str) -> Artifact:
         """Return what a stage makes of these arguments, from the store that is kept if it is there."""
-        store = self.folder / "store"
-        ended = run_stage(module, *arguments, store=store, folder=self.room(module))
-        return Store(store).find(ended.last_line)
+        ended = run_stage(module, *arguments, store=self.store.root, folder=self.room(module))
+        return self.store.find(ended.last_line)
 
     @cached_property
     def corpus(self) -> Artifact:

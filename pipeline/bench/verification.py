@@ -78,8 +78,7 @@ def opening(session: Session) -> list[Row]:
     """Open 10,000 shards that were verified before, and draw the first batch of their stream."""
     shards = _many_shards(session)
     shards.verify()  # the first time, it hashes; the store remembers
-    store = Store(session.folder / "store")
-    runs = [_timed(lambda: _open(store, shards.reference)) for _ in range(session.repeats)]
+    runs = [_timed(lambda: _open(session.store, shards.reference)) for _ in range(session.repeats)]
     looked = median([_timed(lambda: [status(path) for path in paths_of(shards)]) for _ in range(session.repeats)])
     count = len(shards.files("train-"))
     return [
