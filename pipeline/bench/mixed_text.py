@@ -19,7 +19,7 @@ from pipeline.process import say
 from pipeline.readers import normalize
 
 SHARES = {"prose": 0.45, "python": 0.40, "c": 0.15}
-_VERSION = 2
+_VERSION = 3
 """of what is done to the documents; a text of another one is built again"""
 _LEAST, _MOST = 200, 2**20
 """characters in a document: shorter ones say nothing, longer ones are tables and generated code"""
@@ -80,7 +80,7 @@ def _up_to(budget: int, texts: Iterable[str]) -> Iterator[str]:
 
 
 def _documents(packages: Iterable[tuple[Origin, Path]]) -> dict[str, dict[bytes, str]]:
-    """Return every document that is fit, by group and by the hash of its text."""
+    """Return every document that is fit, by group and by its place; equal texts have one place."""
     origins: dict[Path, list[Origin]] = defaultdict(list)
     for origin, path in packages:
         origins[path].append(origin)
@@ -90,8 +90,13 @@ def _documents(packages: Iterable[tuple[Origin, Path]]) -> dict[str, dict[bytes,
             for origin in mine:
                 if any(fnmatch(name, pattern) for pattern in origin.members):
                     fit = filter(_is_fit, map(_as_read, origin.read(read())))
-                    found[origin.group].update((hashlib.sha256(text.encode("utf-8")).digest(), text) for text in fit)
+                    found[origin.group].update((place_of(text), text) for text in fit)
     return found
+
+
+def place_of(text: str) -> bytes:
+    """Return what documents are ordered by: not the plain SHA-256, by whose size a corpus holds documents out."""
+    return hashlib.sha256(b"place in the mixed text\n" + text.encode("utf-8")).digest()
 
 
 def _as_read(text: str) -> str:

@@ -186,10 +186,19 @@ def test_the_mix_keeps_its_shares_holds_nothing_twice_and_begins_alike_at_any_si
 
 
 def documents_of(group: str, count: int) -> dict[bytes, str]:
-    import hashlib
-
     texts = [f"{group} {i} " + "x" * 190 for i in range(count)]
-    return {hashlib.sha256(text.encode()).digest(): text for text in texts}
+    return {mixed_text.place_of(text): text for text in texts}
+
+
+def test_a_small_mix_is_held_out_like_any_other_text() -> None:
+    from hashlib import sha256
+
+    from pipeline.corpus import split_of
+
+    documents = {group: documents_of(group, 2000) for group in mixed_text.SHARES}
+    chosen = [text for _, text in mixed_text._mix(documents, 60_000)]
+    held_out = [t for t in chosen if split_of(sha256(t.encode()).digest(), {"validation": 0.05}) == "validation"]
+    assert 0.01 < len(held_out) / len(chosen) < 0.12
 
 
 def test_what_is_scarce_is_made_good_by_the_others() -> None:
