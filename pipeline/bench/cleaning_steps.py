@@ -3,6 +3,7 @@
 import json
 
 from pipeline.artifacts.artifact import Artifact
+from pipeline.artifacts.identity import JSON
 from pipeline.artifacts.store import Store
 from pipeline.bench.figures import Bound, Row
 from pipeline.bench.machine import limits_of
@@ -51,12 +52,19 @@ def every_step() -> tuple[str, ...]:
 def _steps(corpus: Artifact) -> list[Row]:
     """Return a row per step: bytes that came in, over the seconds of work summed over the workers."""
     seconds = json.loads((corpus.record / "steps_seconds.json").read_text(encoding="utf-8"))
+    return step_rows(corpus.read_json("steps.json"), seconds)
+
+
+def step_rows(entries: list[dict[str, JSON]], seconds: dict[str, float]) -> list[Row]:
+    """Return a row per name: the seconds of a step that is there twice are not told apart."""
     rows = []
-    for entry in corpus.read_json("steps.json"):
-        name, spent = entry["step"], seconds.get(entry["step"], 0.0)
-        size = entry["bytes_out"] if name == "read" else entry["bytes_in"]
-        kept = f"{entry['documents_in'] - entry['documents_out']:,} of {entry['documents_in']:,} documents rejected"
-        rows.append(Row(name=f"step {name}", ours=size / 1e6 / max(spent, 1e-9), unit="MB/s per core", machine=kept))
+    for name in dict.fromkeys(entry["step"] for entry in entries):
+        mine = [entry for entry in entries if entry["step"] == name]
+        size = sum(entry["bytes_out" if name == "read" else "bytes_in"] for entry in mine)
+        rejected = sum(entry["documents_in"] - entry["documents_out"] for entry in mine)
+        kept = f"{rejected:,} of {mine[0]['documents_in']:,} documents rejected"
+        speed = size / 1e6 / seconds[name] if seconds.get(name) else None
+        rows.append(Row(name=f"step {name}", ours=speed, unit="MB/s per core", machine=kept, note="no time"))
     return rows
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.artifacts.store import Store
 from pipeline.bench import mixed_text, origins
+from pipeline.bench.cleaning_steps import step_rows
 from pipeline.bench.environments import ENVIRONMENTS, Environment, python_of
 from pipeline.bench.figures import HEADER, Bound, Measured, Row, alternate, median, show, table
 from pipeline.bench.machine import hashing, reading, writing
@@ -320,6 +321,20 @@ def test_the_first_merge_that_differs_ends_the_count() -> None:
     assert same_start([["a", "b"], ["c", "d"]], [["a", "b"], ["c", "d"]]) == 2
     assert same_start([["a", "b"], ["c", "d"], ["e", "f"]], [["a", "b"], ["d", "c"], ["e", "f"]]) == 1
     assert same_start([["a", "b"]], [["a", "b"], ["c", "d"]]) == 1
+
+
+# --- cleaning ------------------------------------------------------------------------------------------------
+
+
+def test_a_cleaning_step_has_a_row_with_its_speed_and_one_that_is_there_twice_has_one() -> None:
+    def entry(step: str, bytes_in: int, documents_in: int, documents_out: int) -> dict[str, Any]:
+        page = {"step": step, "bytes_in": bytes_in, "bytes_out": bytes_in}
+        return {**page, "documents_in": documents_in, "documents_out": documents_out}
+
+    entries = [entry("exact", 6_000_000, 10, 8), entry("pii", 5_000_000, 8, 8), entry("exact", 4_000_000, 8, 7)]
+    rows = step_rows(entries, {"exact": 2.0})
+    assert [row.cells()[:2] for row in rows] == [["step exact", "5"], ["step pii", "no time"]]
+    assert rows[0].limit == "3 of 10 documents rejected"
 
 
 # --- the program ---------------------------------------------------------------------------------------------
