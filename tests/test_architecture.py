@@ -14,6 +14,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("pipeline", "model", "train")
 MAY_IMPORT = {"pipeline": {"pipeline"}, "model": {"pipeline", "model"}, "train": {"pipeline", "model", "train"}}
+PEERS = ROOT / "pipeline" / "bench" / "peers"
+"""scripts that only the Pythons of other projects run"""
 HEAVY = {"torch", "datasets", "accelerate", "pyarrow", "transformers", "pandas"}
 PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 BANNED_CALLS = {"torch.save", "torch.load", "np.load", "numpy.load", "yaml.unsafe_load", "yaml.full_load"}
@@ -95,11 +97,18 @@ def test_no_module_needs_itself_to_be_imported() -> None:
 
 
 def test_the_pipeline_never_imports_torch_and_accelerate_lives_in_train_alone() -> None:
+    ours = [path for path in sources(*PACKAGES) if not path.is_relative_to(PEERS)]
     users = {
-        library: {path.relative_to(ROOT).parts[0] for path in sources(*PACKAGES) if library in tops(path)}
+        library: {path.relative_to(ROOT).parts[0] for path in ours if library in tops(path)}
         for library in ("torch", "accelerate")
     }
     assert users == {"torch": {"model", "train"}, "accelerate": {"train"}}
+
+
+def test_no_part_of_ours_imports_what_the_peers_run() -> None:
+    ours = [path for path in sources(*PACKAGES) if not path.is_relative_to(PEERS)]
+    assert PEERS.is_dir()
+    assert [name for path in ours for name in imports(path) if name.startswith("pipeline.bench.peers")] == []
 
 
 def tops(path: Path) -> set[str]:
@@ -170,7 +179,10 @@ def test_the_stages_are_numbered_in_the_order_of_the_chain() -> None:
     ]
 
 
-@pytest.mark.parametrize("package", [*PACKAGES, "pipeline/artifacts", "pipeline/cleaning", "pipeline/reporting"])
+SUB_PACKAGES = ("artifacts", "bench", "bench/peers", "cleaning", "reporting")
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, *(f"pipeline/{name}" for name in SUB_PACKAGES)])
 def test_a_package_file_is_a_docstring_and_nothing_else(package: str) -> None:
     body = tree(ROOT / package / "__init__.py").body
     assert len(body) == 1 and ast.get_docstring(tree(ROOT / package / "__init__.py"))
