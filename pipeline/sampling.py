@@ -6,20 +6,36 @@ in the endless sequence of epochs is one integer, and it is all that is needed t
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ConfigError
+from pipeline.artifacts.artifact import Artifact
+from pipeline.errors import ConfigError, DataError, IntegrityError
 
 Indices: TypeAlias = NDArray[np.int64]
+Tokens: TypeAlias = NDArray[Any]
+T = TypeVar("T")
+
+BLOCK_SAMPLES = 4096
+"""samples of an order that are computed at once: a permutation costs some forty calls of numpy, for one or for all"""
+
+MAX_OPEN_SHARDS = 2**14
+"""files mapped at once; a map holds no file descriptor, and Linux allows a process 65,530 maps"""
+
+NO_TOKEN = -1
+"""what stands in a row where there is no token"""
 
 _ROUNDS = 6
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # the finaliser of splitmix64
+
+
+# --- order ---------------------------------------------------------------------------------------------------
 
 
 def derive_seed(*names: int | str) -> int:
@@ -37,8 +53,11 @@ def permute(indices: Indices, size: int, seed: int) -> Indices:
     half = max(1, (int(size - 1).bit_length() + 1) // 2)
     keys = [np.uint64(derive_seed(seed, "round", i)) for i in range(_ROUNDS)]
     result = _feistel(indices.astype(np.uint64), half, keys)
-    while (outside := result >= size).any():
-        result[outside] = _feistel(result[outside], half, keys)
+    outside = np.flatnonzero(result >= size)
+    while len(outside):
+        walked = _feistel(result[outside], half, keys)
+        result[outside] = walked
+        outside = outside[walked >= size]
     return result.astype(np.int64)
 
 
@@ -46,14 +65,27 @@ def _feistel(values: NDArray[np.uint64], half: int, keys: list[np.uint64]) -> ND
     bits, mask = np.uint64(half), np.uint64(2**half - 1)
     left, right = values >> bits, values & mask
     for key in keys:
-        left, right = right, left ^ (_mix(right ^ key) & mask)
+        mixed = _mix(right ^ key)
+        mixed &= mask
+        mixed ^= left
+        left, right = right, mixed
     return (left << bits) | right
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    values = (values ^ (values >> np.uint64(30))) * _MIX_1
-    values = (values ^ (values >> np.uint64(27))) * _MIX_2
-    return values ^ (values >> np.uint64(31))
+    """Scramble the bits of each value, in place."""
+    values ^= values >> np.uint64(30)
+    values *= _MIX_1
+    values ^= values >> np.uint64(27)
+    values *= _MIX_2
+    values ^= values >> np.uint64(31)
+    return values
+
+
+class SampleOrder(Protocol):
+    """What says which samples come at a position of an endless sequence."""
+
+    def at(self, position: int, count: int) -> Indices: ...
 
 
 @dataclass(frozen=True)
@@ -65,13 +97,25 @@ class Order:
 
     def at(self, position: int, count: int) -> Indices:
         """Return the `count` samples from `position` on."""
-        places = np.arange(position, position + count, dtype=np.int64)
-        epochs = places // self.size
-        samples = np.empty_like(places)
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            samples[here] = permute(places[here] % self.size, self.size, derive_seed(self.seed, "epoch", int(epoch)))
+        samples = np.empty(count, dtype=np.int64)
+        done = 0
+        while done < count:
+            epoch, place = divmod(position + done, self.size)
+            number, start = divmod(place, BLOCK_SAMPLES)
+            piece = _block(self.size, self.seed, epoch, number)[start : start + count - done]
+            samples[done : done + len(piece)] = piece
+            done += len(piece)
         return samples
+
+
+@lru_cache(maxsize=64)
+def _block(size: int, seed: int, epoch: int, number: int) -> Indices:
+    """Return one block of an epoch's samples; neighbours in the order ask for the same one."""
+    start = number * BLOCK_SAMPLES
+    places = np.arange(start, min(start + BLOCK_SAMPLES, size), dtype=np.int64)
+    samples = permute(places, size, derive_seed(seed, "epoch", epoch))
+    samples.setflags(write=False)  # every caller sees this very array
+    return samples
 
 
 def share_of(samples: Indices, rank: int, world_size: int) -> Indices:
@@ -79,17 +123,73 @@ def share_of(samples: Indices, rank: int, world_size: int) -> Indices:
     return np.array_split(samples, world_size)[rank]
 
 
+# --- files ---------------------------------------------------------------------------------------------------
+
+
+class Opened(dict[int, T], Generic[T]):
+    """What was made of numbered files, each opened when it is first asked for; the oldest goes when it is full."""
+
+    def __init__(self, open_file: Callable[[int], T], limit: int = MAX_OPEN_SHARDS) -> None:
+        super().__init__()
+        self._open_file, self._limit = open_file, limit
+
+    def __missing__(self, number: int) -> T:
+        if len(self) >= self._limit:
+            del self[next(iter(self))]
+        self[number] = self._open_file(number)
+        return self[number]
+
+
+class Paths(Protocol):
+    """Files by number; what a list of paths is too."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> Path: ...
+
+
+@dataclass(frozen=True)
+class CheckedPaths:
+    """Files of an artifact by number, each checked when it is asked for and not before."""
+
+    artifact: Artifact
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, number: int, /) -> Path:
+        return self.artifact.file(self.names[number])
+
+
+def index_of(shards: Artifact, split: str) -> list[list[Any]]:
+    """Return [file, tokens, documents, …] of each shard of a split, in order, without opening any.
+
+    Raises DataError for shards of a version that wrote no index.
+    """
+    if not shards.has("index.json"):
+        raise DataError(
+            f"{shards.short} has no index.json: an earlier version made it. Run the command that made it again."
+        )
+    rows: list[list[Any]] = shards.read_json("index.json").get(split, [])
+    return rows
+
+
 class TokenStream:
-    """The tokens of several shards as one stream, read by memory map."""
+    """The tokens of several shards as one stream; each shard is mapped into memory when it is first read."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        from pipeline.arrow import read_batch
+    def __init__(self, paths: Paths, lengths: Sequence[int] | None = None) -> None:
+        """`lengths` are the tokens of each file; without them every file is opened now to count."""
+        self._paths = paths
+        self._lengths = lengths or [len(_tokens_in(paths[number])) for number in range(len(paths))]
+        self._starts = np.cumsum([0, *self._lengths])
+        self._shards = Opened(self._open)
 
-        self._batches = [read_batch(path) for path in paths]  # keeps the maps open
-        self._shards: list[NDArray[Any]] = [
-            batch.column(0).values.to_numpy(zero_copy_only=True) for batch in self._batches
-        ]
-        self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
+    @classmethod
+    def of(cls, shards: Artifact, split: str) -> "TokenStream":
+        """Return a split of published shards, of which no file is opened yet."""
+        rows = index_of(shards, split)
+        return cls(CheckedPaths(shards, [row[0] for row in rows]), [row[1] for row in rows])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -106,6 +206,37 @@ class TokenStream:
             done += len(piece)
             shard += 1
         return tokens
+
+    def read_rows(self, starts: Indices, length: int) -> Indices:
+        """Return the `length` tokens from each of `starts` on, as int64 rows in a fresh buffer."""
+        numbers = np.searchsorted(self._starts, starts, side="right") - 1
+        offsets = (starts - self._starts[numbers]).tolist()
+        shards = self._shards
+        pieces = [shards[i][start : start + length] for i, start in zip(numbers.tolist(), offsets, strict=True)]
+        # Copied narrow and widened at once: two calls of numpy for the batch instead of one for every row.
+        tokens = np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int64)
+        if len(tokens) < len(starts) * length:  # some row goes on in the next shard
+            whole = zip(pieces, starts.tolist(), strict=True)
+            tokens = np.concatenate([p if len(p) == length else self.read(s, s + length) for p, s in whole])
+        return tokens.astype(np.int64).reshape(-1, length)
+
+    def _open(self, number: int) -> Tokens:
+        path = self._paths[number]
+        tokens = _tokens_in(path)
+        if len(tokens) != self._lengths[number]:
+            raise IntegrityError(f"{path} has {len(tokens)} tokens, and its index says {self._lengths[number]}.")
+        return tokens
+
+
+def _tokens_in(path: Path) -> Tokens:
+    from pipeline.arrow import read_batch
+
+    # A plain array: slicing one of numpy's memory maps costs ten times as much.
+    tokens: Tokens = read_batch(path).column("input_ids").values.to_numpy(zero_copy_only=True)
+    return tokens
+
+
+# --- windows -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -131,16 +262,23 @@ class Windows:
 
     def gather(self, samples: Indices) -> Indices:
         """Return the windows `samples` as rows of context_length + 1 tokens, in a fresh buffer."""
-        rows = np.empty((len(samples), self.context_length + 1), dtype=np.int64)
-        for row, sample in zip(rows, samples, strict=True):
-            start = int(sample) * self.stride
-            row[:] = self.stream.read(start, start + self.context_length + 1)
+        return self.stream.read_rows(samples * self.stride, self.context_length + 1)
+
+
+@dataclass(frozen=True)
+class CoveringWindows:
+    """The windows that predict every token of a stream but its first exactly once; the last may be short."""
+
+    stream: TokenStream
+    context_length: int
+
+    def __len__(self) -> int:
+        return -(-max(0, len(self.stream) - 1) // self.context_length)
+
+    def gather(self, samples: Indices) -> Indices:
+        """Return the windows `samples` as rows of context_length + 1, NO_TOKEN after the end of the stream."""
+        rows = np.full((len(samples), self.context_length + 1), NO_TOKEN, dtype=np.int64)
+        for row, start in zip(rows, (samples * self.context_length).tolist(), strict=True):
+            tokens = self.stream.read(start, min(start + self.context_length + 1, len(self.stream)))
+            row[: len(tokens)] = tokens
         return rows
-
-
-def covering_windows(length: int, context_length: int) -> list[tuple[int, int]]:
-    """Return (start, stop) of the windows that predict every token of a stream but its first exactly once.
-
-    covering_windows(10, 4) == [(0, 5), (4, 9), (8, 10)]: the inputs are start..stop-2, the targets start+1..stop-1.
-    """
-    return [(start, min(start + context_length + 1, length)) for start in range(0, length - 1, context_length)]

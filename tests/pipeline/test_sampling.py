@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.arrow import write_batch
 from pipeline.errors import ConfigError
-from pipeline.sampling import Order, TokenStream, Windows, covering_windows, derive_seed, permute, share_of
+from pipeline.sampling import NO_TOKEN, CoveringWindows, Order, TokenStream, Windows, derive_seed, permute, share_of
 
 # --- order ---------------------------------------------------------------------------------------------------
 
@@ -190,14 +190,20 @@ def test_a_stride_below_one_is_refused(stream_of: Callable[..., TokenStream]) ->
         Windows(stream_of([list(range(20))]), context_length=4, stride=0)
 
 
-def test_covering_windows_of_a_worked_example() -> None:
-    assert covering_windows(10, 4) == [(0, 5), (4, 9), (8, 10)]
+def test_covering_windows_of_a_worked_example(stream_of: Callable[..., TokenStream]) -> None:
+    windows = CoveringWindows(stream_of([list(range(10))]), context_length=4)
+
+    assert windows.gather(np.arange(3)).tolist() == [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8], [8, 9, -1, -1, -1]]
 
 
-@given(length=st.integers(0, 200), context_length=st.integers(1, 40))
-def test_covering_windows_predict_every_token_but_the_first_once(length: int, context_length: int) -> None:
-    windows = covering_windows(length, context_length)
+@pytest.mark.parametrize("length", [0, 1, 2, 7, 8, 9, 16, 17, 41])
+@pytest.mark.parametrize("context_length", [1, 2, 8, 50])
+def test_covering_windows_predict_every_token_but_the_first_once(
+    stream_of: Callable[..., TokenStream], length: int, context_length: int
+) -> None:
+    windows = CoveringWindows(stream_of([list(range(length))]), context_length)
 
-    targets = [i for start, stop in windows for i in range(start + 1, stop)]
-    assert targets == list(range(1, length))
-    assert all(2 <= stop - start <= context_length + 1 for start, stop in windows)
+    rows = windows.gather(np.arange(len(windows)))
+
+    assert [int(i) for i in rows[:, 1:].ravel() if i != NO_TOKEN] == list(range(1, length))
+    assert rows[:, 0].tolist() == list(range(0, max(0, length - 1), context_length))
