@@ -1,9 +1,10 @@
 """Machinery: the manifest, the page that says what an artifact is and how it was made."""
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pipeline.artifacts.identity import JSON, artifact_id, content_digest
 from pipeline.errors import DataError, IntegrityError
@@ -14,6 +15,7 @@ PAYLOAD = "payload"
 RECORD = "record"
 CARD = "README.md"
 
+T = TypeVar("T")
 DeterminismClass = Literal["bytes", "domain"]
 
 
@@ -87,6 +89,22 @@ class Manifest:
         page = asdict(self)
         page["determinism"] = {"class": self.determinism.kind, "domain": self.determinism.domain}
         return page
+
+
+def numbered(role: str, items: Iterable[T]) -> dict[str, T]:
+    """Name the inputs of one role: the first is the role itself, further ones are ROLE.2, ROLE.3, …"""
+    return {role if number == 1 else f"{role}.{number}": item for number, item in enumerate(items, 1)}
+
+
+def role_of(name: str) -> str:
+    """Return the role of an input's name."""
+    return name.partition(".")[0]
+
+
+def inputs_of(role: str, inputs: Mapping[str, T]) -> list[T]:
+    """Return the inputs of one role in the order they were given."""
+    names = [name for name in inputs if role_of(name) == role]
+    return [inputs[name] for name in sorted(names, key=lambda name: int(name.partition(".")[2] or 1))]
 
 
 def recipe_id(kind: str, kind_version: int, recipe: Recipe) -> str:
