@@ -6,27 +6,24 @@ in the endless sequence of epochs is one integer, and it is all that is needed t
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.errors import ConfigError, DataError, IntegrityError
+from pipeline.errors import ConfigError, IntegrityError
+from pipeline.mapped import CheckedPaths, Opened, Paths, index_of
 
 Indices: TypeAlias = NDArray[np.int64]
 Tokens: TypeAlias = NDArray[Any]
-T = TypeVar("T")
 
 BLOCK_SAMPLES = 4096
 """samples of an order that are computed at once: a permutation costs some forty calls of numpy, for one or for all"""
-
-MAX_OPEN_SHARDS = 2**14
-"""files mapped at once; a map holds no file descriptor, and Linux allows a process 65,530 maps"""
 
 NO_TOKEN = -1
 """what stands in a row where there is no token"""
@@ -123,64 +120,15 @@ def share_of(samples: Indices, rank: int, world_size: int) -> Indices:
     return np.array_split(samples, world_size)[rank]
 
 
-# --- files ---------------------------------------------------------------------------------------------------
-
-
-class Opened(dict[int, T], Generic[T]):
-    """What was made of numbered files, each opened when it is first asked for; the oldest goes when it is full."""
-
-    def __init__(self, open_file: Callable[[int], T], limit: int = MAX_OPEN_SHARDS) -> None:
-        super().__init__()
-        self._open_file, self._limit = open_file, limit
-
-    def __missing__(self, number: int) -> T:
-        if len(self) >= self._limit:
-            del self[next(iter(self))]
-        self[number] = self._open_file(number)
-        return self[number]
-
-
-class Paths(Protocol):
-    """Files by number; what a list of paths is too."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, number: int, /) -> Path: ...
-
-
-@dataclass(frozen=True)
-class CheckedPaths:
-    """Files of an artifact by number, each checked when it is asked for and not before."""
-
-    artifact: Artifact
-    names: Sequence[str]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, number: int, /) -> Path:
-        return self.artifact.file(self.names[number])
-
-
-def index_of(shards: Artifact, split: str) -> list[list[Any]]:
-    """Return [file, tokens, documents, …] of each shard of a split, in order, without opening any.
-
-    Raises DataError for shards of a version that wrote no index.
-    """
-    if not shards.has("index.json"):
-        raise DataError(
-            f"{shards.short} has no index.json: an earlier version made it. Run the command that made it again."
-        )
-    rows: list[list[Any]] = shards.read_json("index.json").get(split, [])
-    return rows
+# --- streams -------------------------------------------------------------------------------------------------
 
 
 class TokenStream:
     """The tokens of several shards as one stream; each shard is mapped into memory when it is first read."""
 
-    def __init__(self, paths: Paths, lengths: Sequence[int] | None = None) -> None:
+    def __init__(self, paths: Paths, lengths: Sequence[int] | None = None, *, end_of_text: int = NO_TOKEN) -> None:
         """`lengths` are the tokens of each file; without them every file is opened now to count."""
-        self._paths = paths
+        self._paths, self.end_of_text = paths, end_of_text
         self._lengths = lengths or [len(_tokens_in(paths[number])) for number in range(len(paths))]
         self._starts = np.cumsum([0, *self._lengths])
         self._shards = Opened(self._open)
@@ -189,7 +137,8 @@ class TokenStream:
     def of(cls, shards: Artifact, split: str) -> "TokenStream":
         """Return a split of published shards, of which no file is opened yet."""
         rows = index_of(shards, split)
-        return cls(CheckedPaths(shards, [row[0] for row in rows]), [row[1] for row in rows])
+        paths = CheckedPaths(shards, [row[0] for row in rows])
+        return cls(paths, [row[1] for row in rows], end_of_text=shards.facts["end_of_text"])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -239,9 +188,39 @@ def _tokens_in(path: Path) -> Tokens:
 # --- windows -------------------------------------------------------------------------------------------------
 
 
+def document_ids(rows: Indices, end_of_text: int) -> Indices:
+    """Return by number which document each input (all but the last column) is read with.
+
+    The end-of-text id after a document is its last target and the first input of the next one: what follows it is
+    predicted from it alone, as when a text is made from nothing, and no target is predicted from another document.
+    """
+    return np.cumsum(rows[:, :-1] == end_of_text, axis=1)
+
+
+class WindowSource(Protocol):
+    """Numbered windows: what a stream or packed shards are to training."""
+
+    @property
+    def context_length(self) -> int: ...
+
+    @property
+    def padded(self) -> bool:
+        """Whether rows may hold NO_TOKEN."""
+
+    def __len__(self) -> int: ...
+
+    def gather(self, samples: Indices) -> Indices:
+        """Return the windows `samples` as rows of context_length + 1 tokens, in a fresh buffer."""
+
+    def document_ids(self, samples: Indices, rows: Indices) -> Indices:
+        """Return by number which document each input of the gathered rows is read with."""
+
+
 @dataclass(frozen=True)
 class Windows:
     """Sliding windows over a stream: window i is the tokens from i * stride on, context_length and one more."""
+
+    padded: ClassVar[bool] = False
 
     stream: TokenStream
     context_length: int
@@ -264,10 +243,16 @@ class Windows:
         """Return the windows `samples` as rows of context_length + 1 tokens, in a fresh buffer."""
         return self.stream.read_rows(samples * self.stride, self.context_length + 1)
 
+    def document_ids(self, samples: Indices, rows: Indices) -> Indices:
+        """Return by number which document each input of the gathered rows is read with."""
+        return document_ids(rows, self.stream.end_of_text)
+
 
 @dataclass(frozen=True)
 class CoveringWindows:
     """The windows that predict every token of a stream but its first exactly once; the last may be short."""
+
+    padded: ClassVar[bool] = True
 
     stream: TokenStream
     context_length: int
@@ -282,3 +267,7 @@ class CoveringWindows:
             tokens = self.stream.read(start, min(start + self.context_length + 1, len(self.stream)))
             row[: len(tokens)] = tokens
         return rows
+
+    def document_ids(self, samples: Indices, rows: Indices) -> Indices:
+        """Return by number which document each input of the gathered rows is read with."""
+        return document_ids(rows, self.stream.end_of_text)

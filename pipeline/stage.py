@@ -22,7 +22,7 @@ from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.files import write_json
 from pipeline.artifacts.identity import as_json, shorten
 from pipeline.artifacts.lease import Lease
-from pipeline.artifacts.manifest import DeterminismClass, License, Recipe, numbered, role_of
+from pipeline.artifacts.manifest import DeterminismClass, License, Recipe, inputs_of, numbered, role_of
 from pipeline.artifacts.store import Draft, Request, Store, union_of_licenses
 from pipeline.artifacts.summary import differences, next_commands, summarize
 from pipeline.errors import ConfigError, DataError, MissingError, StoppedError
@@ -88,6 +88,10 @@ class Job(Generic[C, X]):
     request: Request
     started: float
     lease: Lease | None = None
+
+    def inputs_of(self, role: str) -> list[Artifact]:
+        """Return all artifacts given for a role, in the order they were given."""
+        return inputs_of(role, self.inputs)
 
     @property
     def run_folder(self) -> Path:
