@@ -320,9 +320,9 @@ def _from_recipe(command: _Command[Any, Any]) -> dict[str, str]:
 
 
 def missing_inputs(stage: Stage[C, X], command: _Command[C, X], inputs: Mapping[str, Artifact]) -> list[str]:
-    """Return what must be there and is not: what the recipe's step asks for, and every role that is not optional."""
-    roles = [name for name, role in stage.roles.items() if not role.optional]
-    return [name for name in dict.fromkeys([*_from_recipe(command), *roles]) if name not in inputs]
+    """Return what must be there and is not: what the recipe's step asks for, else every role that is not optional."""
+    asked = [name for name in _from_recipe(command) if name not in inputs]
+    return asked or [name for name, role in stage.roles.items() if not role.optional and name not in inputs]
 
 
 def _open_input(stage: Stage[C, X], name: str, reference: str, store: Store) -> Artifact:
