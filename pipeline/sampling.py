@@ -162,12 +162,13 @@ class TokenStream:
         offsets = (starts - self._starts[numbers]).tolist()
         shards = self._shards
         pieces = [shards[i][start : start + length] for i, start in zip(numbers.tolist(), offsets, strict=True)]
-        # Copied narrow and widened at once: two calls of numpy for the batch instead of one for every row.
-        tokens = np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int64)
+        tokens = np.concatenate(pieces or [starts], dtype=np.int64)  # no pieces: no starts either
         if len(tokens) < len(starts) * length:  # some row goes on in the next shard
             whole = zip(pieces, starts.tolist(), strict=True)
-            tokens = np.concatenate([p if len(p) == length else self.read(s, s + length) for p, s in whole])
-        return tokens.astype(np.int64).reshape(-1, length)
+            tokens = np.concatenate(
+                [p if len(p) == length else self.read(s, s + length) for p, s in whole], dtype=np.int64
+            )
+        return tokens.reshape(-1, length)
 
     def _open(self, number: int) -> Tokens:
         path = self._paths[number]

@@ -239,7 +239,7 @@ def _command_fields(stage: Stage[C, X], config: C, execution: X) -> list[Any]:
         about = f"{role.help} ({' or '.join(role.kinds)}: reference, name or path)"
         markers = [Positional] if name == stage.positional else []
         if role.many:
-            return option(name, tuple[str, ...], (), *markers, help=f"{about}; several are mixed", metavar="REF")
+            return option(name, tuple[str, ...], (), *markers, help=f"{about}; one or several", metavar="REF [REF …]")
         return option(name, str | None, None, *markers, help=about, metavar="REF")
 
     return [
