@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from model.cache import KeyValueCache
@@ -16,6 +16,7 @@ from model.config import Architecture
 from model.norm import RMSNorm
 
 Rotation = tuple[Float[Tensor, "T D"], Float[Tensor, "T D"]]
+Mask = Bool[Tensor, "#B 1 T S"]
 Kernel = Literal["auto", "plain", "sdpa"]
 
 # Of 64, 128 and 256 the fastest on CPU for contexts of 256: half of the masked quarter is never computed.
@@ -53,55 +54,80 @@ def future_bias(n_queries: int, n_keys: int, like: Tensor) -> Float[Tensor, "T S
     return bias.triu(1 + n_keys - n_queries)
 
 
+def document_mask(document_ids: Int[Tensor, "B T"]) -> Bool[Tensor, "B 1 T T"]:
+    """Mark, for each query, the keys before it and its own that belong to its document."""
+    same = document_ids[:, :, None] == document_ids[:, None, :]
+    return same.tril()[:, None]
+
+
 def attend(
     q: Float[Tensor, "B H T D"],
     k: Float[Tensor, "B K S D"],
     v: Float[Tensor, "B K S D"],
     *,
+    mask: Mask | None = None,
     dropout: float = 0.0,
     kernel: Kernel = "auto",
 ) -> Float[Tensor, "B H T D"]:
     """Mix the values each query may see; the queries are the last T of S positions.
 
-    `auto` is `plain` on CPU, where torch's fused backward is up to twice as slow, and `sdpa` elsewhere.
+    `mask` marks the keys each query may see; without it, all up to its own position.  `auto` is `plain` on CPU, where
+    torch's fused backward is up to twice as slow, and `sdpa` elsewhere.
     """
     if kernel == "plain" or (kernel == "auto" and q.device.type == "cpu"):
-        return attend_plain(q, k, v, dropout)
-    return attend_sdpa(q, k, v, dropout)
+        return attend_plain(q, k, v, mask, dropout)
+    return attend_sdpa(q, k, v, mask, dropout)
 
 
 def attend_sdpa(
-    q: Float[Tensor, "B H T D"], k: Float[Tensor, "B K S D"], v: Float[Tensor, "B K S D"], dropout: float
+    q: Float[Tensor, "B H T D"],
+    k: Float[Tensor, "B K S D"],
+    v: Float[Tensor, "B K S D"],
+    mask: Mask | None,
+    dropout: float,
 ) -> Float[Tensor, "B H T D"]:
     """Attend with torch's fused kernels."""
     n_queries, n_keys = q.shape[-2], k.shape[-2]
-    square = n_queries == n_keys
-    mask = None if square or n_queries == 1 else causal_mask(n_queries, n_keys, q.device)
+    causal = mask is None and n_queries == n_keys
+    if mask is None and not causal and n_queries > 1:
+        mask = causal_mask(n_queries, n_keys, q.device)
     grouped = q.shape[1] != k.shape[1]
     return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=square, enable_gqa=grouped
+        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, enable_gqa=grouped
     )
 
 
 def attend_plain(
-    q: Float[Tensor, "B H T D"], k: Float[Tensor, "B K S D"], v: Float[Tensor, "B K S D"], dropout: float
+    q: Float[Tensor, "B H T D"],
+    k: Float[Tensor, "B K S D"],
+    v: Float[Tensor, "B K S D"],
+    mask: Mask | None,
+    dropout: float,
 ) -> Float[Tensor, "B H T D"]:
     """Attend with two matrix products and a softmax, block by block so that few scores are masked away."""
-    offset = k.shape[-2] - q.shape[-2]
+    start = n_cached = k.shape[-2] - q.shape[-2]
     mixed = []
     for queries in torch.split(q * q.shape[-1] ** -0.5, QUERY_BLOCK, dim=-2):
-        offset += queries.shape[-2]
-        mixed.append(_attend_block(queries, k[:, :, :offset], v[:, :, :offset], dropout))
+        end = start + queries.shape[-2]
+        seen = None if mask is None else mask[..., start - n_cached : end - n_cached, :end]
+        mixed.append(_attend_block(queries, k[:, :, :end], v[:, :, :end], seen, dropout))
+        start = end
     return torch.cat(mixed, dim=-2)
 
 
 def _attend_block(
-    q: Float[Tensor, "B H T D"], k: Float[Tensor, "B K S D"], v: Float[Tensor, "B K S D"], dropout: float
+    q: Float[Tensor, "B H T D"],
+    k: Float[Tensor, "B K S D"],
+    v: Float[Tensor, "B K S D"],
+    mask: Mask | None,
+    dropout: float,
 ) -> Float[Tensor, "B H T D"]:
     # The G query heads that share keys are rows of one product, so keys are never copied for each of them.
     rows, n_queries = (*k.shape[:2], -1), q.shape[-2]
     scores = (q.reshape(*rows, q.shape[-1]) @ k.transpose(-2, -1)).view(*q.shape[:-1], -1)
-    if n_queries > 1:
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    elif n_queries > 1:
         scores = scores + future_bias(n_queries, scores.shape[-1], scores)
     weights = scores.softmax(dim=-1)
     if dropout > 0:
@@ -124,7 +150,11 @@ class CausalSelfAttention(nn.Module):
         self.output = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
 
     def forward(
-        self, x: Float[Tensor, "B T C"], rotation: Rotation | None, cache: KeyValueCache | None = None
+        self,
+        x: Float[Tensor, "B T C"],
+        rotation: Rotation | None,
+        cache: KeyValueCache | None = None,
+        mask: Mask | None = None,
     ) -> Float[Tensor, "B T C"]:
         q, k, v = torch.split(split_heads(self.qkv(x), sum(self.heads)), self.heads, dim=-2)
         q, k = self.q_norm(q), self.k_norm(k)
@@ -133,7 +163,7 @@ class CausalSelfAttention(nn.Module):
         q, k, v = (heads.transpose(1, 2) for heads in (q, k, v))
         if cache is not None:
             k, v = cache.append(self.layer, k, v)
-        mixed = attend(q, k, v, dropout=self.dropout if self.training else 0.0, kernel=self.kernel)
+        mixed = attend(q, k, v, mask=mask, dropout=self.dropout if self.training else 0.0, kernel=self.kernel)
         y: Tensor = self.output(mixed.transpose(1, 2).flatten(-2))
         return y
 

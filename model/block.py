@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.attention import CausalSelfAttention, Rotation
+from model.attention import CausalSelfAttention, Mask, Rotation
 from model.cache import KeyValueCache
 from model.config import Architecture
 from model.norm import build_norm
@@ -72,8 +72,12 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, x: Float[Tensor, "B T C"], rotation: Rotation | None, cache: KeyValueCache | None = None
+        self,
+        x: Float[Tensor, "B T C"],
+        rotation: Rotation | None,
+        cache: KeyValueCache | None = None,
+        mask: Mask | None = None,
     ) -> Float[Tensor, "B T C"]:
-        x = x + self.dropout(self.attention(self.norm_1(x), rotation, cache))
+        x = x + self.dropout(self.attention(self.norm_1(x), rotation, cache, mask))
         y: Tensor = x + self.dropout(self.mlp(self.norm_2(x)))
         return y

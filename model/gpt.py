@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from model.attention import Rotation, rotary_table
+from model.attention import Rotation, document_mask, rotary_table
 from model.block import Block
 from model.cache import KeyValueCache
 from model.config import GPTConfig
@@ -34,13 +34,24 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.norm = build_norm(config)
 
-    def forward(self, input_ids: Int[Tensor, "B T"], cache: KeyValueCache | None = None) -> Float[Tensor, "B T C"]:
-        """Return the normalised last hidden states; with a cache the ids follow those it holds."""
+    def forward(
+        self,
+        input_ids: Int[Tensor, "B T"],
+        cache: KeyValueCache | None = None,
+        document_ids: Int[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T C"]:
+        """Return the normalised last hidden states; with a cache the ids follow those it holds.
+
+        `document_ids` says which document each id is of: none then sees another document.
+        """
+        if cache is not None and document_ids is not None:
+            raise ValueError("a cache holds one document: it takes no document_ids")
         span = self._span(input_ids.shape[1], cache)
         x, rotation = self._embed(input_ids, span)
         x = self.dropout(x)
+        mask = None if document_ids is None else document_mask(document_ids)
         for block in self.blocks:
-            x = block(x, rotation, cache)
+            x = block(x, rotation, cache, mask)
         if cache is not None:
             cache.advance(input_ids.shape[1])
         hidden: Tensor = self.norm(x)

@@ -26,8 +26,13 @@ class CausalLM(nn.Module):
         if not config.tied_embeddings:
             self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
 
-    def forward(self, input_ids: Int[Tensor, "B T"], cache: KeyValueCache | None = None) -> Float[Tensor, "B T V"]:
-        return self.unembed(self.backbone(input_ids, cache))
+    def forward(
+        self,
+        input_ids: Int[Tensor, "B T"],
+        cache: KeyValueCache | None = None,
+        document_ids: Int[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T V"]:
+        return self.unembed(self.backbone(input_ids, cache, document_ids))
 
     def unembed(self, hidden: Float[Tensor, "*B C"]) -> Float[Tensor, "*B V"]:
         """Turn hidden states into logits; a caller that needs few positions saves the rest."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.artifacts.identity import JSON
+from pipeline.artifacts.manifest import numbered, role_of
 from pipeline.errors import ConfigError, MissingError
 from pipeline.settings import nearest
 
@@ -24,6 +25,7 @@ class Step:
     name: str
     module: str
     inputs: dict[str, str]
+    """the step that each input comes from; further ones of one role are ROLE.2, ROLE.3, …"""
     settings: dict[str, JSON]
 
 
@@ -88,11 +90,18 @@ def _read_step(path: Path, name: str, table: JSON) -> Step:
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: {name!r} must be a table, [{name}]: a recipe holds one table per step.")
     settings = dict(table)
-    inputs = settings.pop("inputs", {})
+    inputs = _read_inputs(path, name, settings.pop("inputs", {}))
     module = _find_module(path, name, settings.pop("stage", name))
-    if not isinstance(inputs, dict) or not all(isinstance(value, str) for value in inputs.values()):
-        raise ConfigError(f"{path}: [{name}] inputs must be a table of step names, got {inputs!r}.")
     return Step(name=name, module=module, inputs=inputs, settings=settings)
+
+
+def _read_inputs(path: Path, name: str, table: JSON) -> dict[str, str]:
+    """Read `{ corpus = "step", shards = ["step", "step"] }`."""
+    lists = {role: [it] if isinstance(it, str) else it for role, it in table.items()} if isinstance(table, dict) else {}
+    whole = all(isinstance(it, list) and it and all(isinstance(step, str) for step in it) for it in lists.values())
+    if not isinstance(table, dict) or not whole or any("." in role for role in lists):
+        raise ConfigError(f"{path}: [{name}] inputs must be a table of step names or lists of them, got {table!r}.")
+    return {key: step for role, steps in lists.items() for key, step in numbered(role, steps).items()}
 
 
 def _find_module(path: Path, name: str, stage: str) -> str:
@@ -108,9 +117,10 @@ def _find_module(path: Path, name: str, stage: str) -> str:
 
 def _in_order(path: Path, steps: dict[str, Step]) -> dict[str, Step]:
     for step in steps.values():
-        for role, source in step.inputs.items():
+        for key, source in step.inputs.items():
             if source not in steps:
                 hint = nearest(source, list(steps))
+                role = role_of(key)
                 raise ConfigError(f"{path}: [{step.name}] takes its {role} from {source!r}, which is no step.{hint}")
     graph = {name: set(step.inputs.values()) for name, step in steps.items()}
     try:

@@ -26,6 +26,7 @@ from tyro.conf import Positional, arg
 
 from pipeline.artifacts.identity import shorten
 from pipeline.artifacts.lease import live_holder
+from pipeline.artifacts.manifest import role_of
 from pipeline.artifacts.store import Store
 from pipeline.artifacts.summary import next_commands
 from pipeline.errors import CairnError, StoppedError, UsageError
@@ -93,8 +94,11 @@ class Run:
 
     def arguments(self, step: Step, references: dict[str, str]) -> list[str]:
         """Return the flags of the very command a person would type for this step."""
-        known = {role: references[source] for role, source in step.inputs.items() if source in references}
-        inputs = [part for role, reference in known.items() for part in (f"--{role}", reference)]
+        known: dict[str, list[str]] = {}
+        for key, source in step.inputs.items():
+            if source in references:
+                known.setdefault(role_of(key), []).append(references[source])
+        inputs = [part for role, given in known.items() for part in (f"--{role}", *given)]
         named = _role_flags(step, inputs)
         return [
             *named,

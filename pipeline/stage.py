@@ -21,7 +21,7 @@ from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.files import remove_folder, write_json
 from pipeline.artifacts.identity import as_json, shorten
 from pipeline.artifacts.lease import Lease
-from pipeline.artifacts.manifest import DeterminismClass, License, Recipe
+from pipeline.artifacts.manifest import DeterminismClass, License, Recipe, inputs_of, numbered, role_of
 from pipeline.artifacts.store import Draft, Request, Store, union_of_licenses
 from pipeline.artifacts.summary import differences, next_commands, summarize
 from pipeline.errors import ConfigError, DataError, MissingError, StoppedError
@@ -49,6 +49,8 @@ class Role:
     kinds: tuple[str, ...]
     help: str
     optional: bool = False
+    many: bool = False
+    """may be given several times, in an order that matters"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,10 @@ class Job(Generic[C, X]):
     request: Request
     started: float
     lease: Lease | None = None
+
+    def inputs_of(self, role: str) -> list[Artifact]:
+        """Return all artifacts given for a role, in the order they were given."""
+        return inputs_of(role, self.inputs)
 
     @property
     def run_folder(self) -> Path:
@@ -222,7 +228,7 @@ def _parse(stage: Stage[C, X], arguments: list[str]) -> _Command[C, X]:
     return _Command(
         config=parsed.config,
         execution=parsed.execution,
-        references={role: ref for role in stage.roles if (ref := getattr(parsed, role)) is not None},
+        references={name: ref for role in stage.roles for name, ref in _given(role, getattr(parsed, role)).items()},
         store=Store(parsed.store.expanduser()),
         recipe=recipe,
         step=step,
@@ -230,6 +236,11 @@ def _parse(stage: Stage[C, X], arguments: list[str]) -> _Command[C, X]:
         json=parsed.json,
         debug=parsed.debug,
     )
+
+
+def _given(role: str, references: str | tuple[str, ...] | None) -> dict[str, str]:
+    """Name what was given for a role on the command line: one reference, several or none."""
+    return numbered(role, [references] if isinstance(references, str) else references or ())
 
 
 def _command_fields(stage: Stage[C, X], config: C, execution: X) -> list[Any]:
@@ -246,6 +257,8 @@ def _command_fields(stage: Stage[C, X], config: C, execution: X) -> list[Any]:
     def reference(name: str, role: Role) -> Any:
         about = f"{role.help} ({' or '.join(role.kinds)}: reference, name or path)"
         markers = [Positional] if name == stage.positional else []
+        if role.many:
+            return option(name, tuple[str, ...], (), *markers, help=f"{about}; one or several", metavar="REF [REF …]")
         return option(name, str | None, None, *markers, help=about, metavar="REF")
 
     return [
@@ -286,10 +299,11 @@ def _settings(stage: Stage[C, X], recipe: RecipeFile | None, step: Step | None) 
     where = f"{recipe.path}: [{step.name}]"
     wanted, how = field_names(stage.config), field_names(stage.execution)
     check_keys(step.settings, wanted + how, where)
-    if unknown := set(step.inputs) - set(stage.roles):
-        raise ConfigError(
-            f"{where} has no input {sorted(unknown)[0]!r}; {stage.module} takes {', '.join(stage.roles)}."
-        )
+    for name in step.inputs:
+        if (role := role_of(name)) not in stage.roles:
+            raise ConfigError(f"{where} has no input {role!r}; {stage.module} takes {', '.join(stage.roles)}.")
+        if name != role and not stage.roles[role].many:
+            raise ConfigError(f"{where} gives several steps for {role!r}; {stage.module} takes one.")
     return (
         build(stage.config, {key: value for key, value in step.settings.items() if key in wanted}, where),
         build(stage.execution, {key: value for key, value in step.settings.items() if key in how}, where),
@@ -304,24 +318,35 @@ def _find_inputs(stage: Stage[C, X], command: _Command[C, X], *, must_exist: boo
 
     Raises MissingError with the command that builds a missing input, unless `must_exist` is false.
     """
-    inputs = {role: _open_input(stage, role, ref, command.store) for role, ref in command.references.items()}
-    for role, source in (command.step.inputs if command.step else {}).items():
-        if role not in inputs and (found := _ask_for(command, source)) is not None:
-            inputs[role] = _open_input(stage, role, found, command.store)
-    inputs = stage.imply(inputs, command.store)
-    for role in missing_roles(stage, inputs):
+    inputs = {name: _open_input(stage, name, ref, command.store) for name, ref in command.references.items()}
+    asked = _from_recipe(command)
+    for name, source in asked.items():
+        if (found := _ask_for(command, source)) is not None:
+            inputs[name] = _open_input(stage, name, found, command.store)
+    if all(name in inputs for name in asked):  # else what is implied could stand in for what is only not there yet
+        inputs = stage.imply(inputs, command.store)
+    for name in missing_inputs(stage, command, inputs):
         if must_exist:
-            raise MissingError(_how_to_get(stage, role, command))
+            raise MissingError(_how_to_get(stage, name, command))
     return inputs
 
 
-def missing_roles(stage: Stage[Any, Any], inputs: Mapping[str, Artifact]) -> list[str]:
-    """Return the roles that must be filled and are not."""
-    return [name for name, role in stage.roles.items() if not role.optional and name not in inputs]
+def _from_recipe(command: _Command[Any, Any]) -> dict[str, str]:
+    """Return the inputs that the recipe's step asks for, and from which step, but for roles that were given by hand."""
+    given = set(map(role_of, command.references))
+    sources = command.step.inputs if command.step else {}
+    return {name: source for name, source in sources.items() if role_of(name) not in given}
 
 
-def _open_input(stage: Stage[C, X], role: str, reference: str, store: Store) -> Artifact:
+def missing_inputs(stage: Stage[C, X], command: _Command[C, X], inputs: Mapping[str, Artifact]) -> list[str]:
+    """Return what must be there and is not: what the recipe's step asks for, else every role that is not optional."""
+    asked = [name for name in _from_recipe(command) if name not in inputs]
+    return asked or [name for name, role in stage.roles.items() if not role.optional and name not in inputs]
+
+
+def _open_input(stage: Stage[C, X], name: str, reference: str, store: Store) -> Artifact:
     artifact = store.find(reference)
+    role = role_of(name)
     kinds = stage.roles[role].kinds
     if artifact.kind not in kinds:
         raise DataError(
@@ -340,11 +365,12 @@ def _ask_for(command: _Command[Any, Any], source: str) -> str | None:
     return plan.reference if plan.state == "up to date" else None
 
 
-def _how_to_get(stage: Stage[C, X], role: str, command: _Command[C, X]) -> str:
+def _how_to_get(stage: Stage[C, X], name: str, command: _Command[C, X]) -> str:
+    role = role_of(name)
     what = f"{stage.module} needs --{role}, {stage.roles[role].help} ({' or '.join(stage.roles[role].kinds)})."
-    if command.recipe is None or command.step is None or role not in command.step.inputs:
+    if command.recipe is None or command.step is None or name not in command.step.inputs:
         return f"{what} Name it as kind:id, or give --recipe and it is found."
-    source = command.recipe.steps[command.step.inputs[role]]
+    source = command.recipe.steps[command.step.inputs[name]]
     build_it = f"python -m {source.module} --recipe {command.recipe.reference} --step {source.name}"
     return f"{what} It is not there yet. Run `{build_it}`."
 
@@ -371,9 +397,9 @@ def _plan(stage: Stage[C, X], command: _Command[C, X]) -> Plan:
     step = command.step.name if command.step else None
     common: dict[str, Any] = {"step": step, "stage": stage.module, "kind": stage.kind, "launchable": stage.launchable}
     inputs = _find_inputs(stage, command, must_exist=False)
-    if missing := missing_roles(stage, inputs):
-        sources = command.step.inputs if command.step else {}
-        return Plan(**common, state="pending", why=[sources.get(role, role) for role in missing])
+    if missing := missing_inputs(stage, command, inputs):
+        asked = _from_recipe(command)
+        return Plan(**common, state="pending", why=[asked.get(name, name) for name in missing])
     request = _request(stage, stage.resolve(command.config, command.store), inputs)
     artifact = command.store.get(request.kind, request.id)
     if artifact is not None:

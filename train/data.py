@@ -9,46 +9,103 @@ from torch import Tensor
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.errors import ConfigError, DataError
-from pipeline.sampling import Indices, TokenStream, Windows, covering_windows
+from pipeline.packed import PackedWindows
+from pipeline.sampling import NO_TOKEN, CoveringWindows, Indices, TokenStream, Windows, WindowSource
 from train.objectives import IGNORE_INDEX
 
 Batch = dict[str, Tensor]
 
 
-class StreamData:
-    """Next-token batches from the windows of a shard set's split."""
+class WindowData:
+    """Next-token batches from the windows of one shard set, or of several numbered one after the other."""
 
-    def __init__(self, shards: Artifact, split: str, context_length: int, stride: int) -> None:
-        self._windows = Windows(TokenStream(shards.files(f"{split}-")), context_length, stride)
+    def __init__(self, sources: Sequence[WindowSource], *, document_mask: bool = False) -> None:
+        self.sizes = tuple(len(source) for source in sources)
+        self._sources, self._document_mask = sources, document_mask
+        self._firsts = np.cumsum([0, *self.sizes])
+        self._padded = any(source.padded for source in sources)
+
+    @classmethod
+    def training(
+        cls, shards: Sequence[Artifact], context_length: int, stride: int | None = None, *, document_mask: bool = False
+    ) -> "WindowData":
+        """Return the train splits: a stream's windows begin `stride` tokens apart, or context_length."""
+        return cls([_training(one, context_length, stride) for one in shards], document_mask=document_mask)
+
+    @classmethod
+    def held_out(
+        cls, shards: Sequence[Artifact], split: str, context_length: int, *, document_mask: bool = False
+    ) -> "WindowData":
+        """Return a split of all shard sets as windows that predict each token once; a stream's first one never.
+
+        Raises DataError for a shard set without the split.
+        """
+        return cls([_held_out(one, split, context_length) for one in shards], document_mask=document_mask)
 
     def __len__(self) -> int:
-        return len(self._windows)
+        return int(self._firsts[-1])
 
     def batch(self, samples: Indices) -> Batch:
-        """Return input_ids and labels, both [B, context_length]; labels are the tokens that come next."""
-        rows = torch.from_numpy(self._windows.gather(samples))
-        return {"input_ids": rows[:, :-1], "labels": rows[:, 1:]}
+        """Return input_ids and labels, both [B, context_length]; labels are the tokens that come next.
+
+        With a document mask also document_ids [B, context_length]: which document each input is read with.
+        """
+        rows, documents = self._gather(samples)
+        tokens = torch.from_numpy(rows)
+        inputs, labels = tokens[:, :-1], tokens[:, 1:]
+        if self._padded:
+            inputs, labels = inputs.clamp(min=0), labels.masked_fill(labels == NO_TOKEN, IGNORE_INDEX)
+        batch = {"input_ids": inputs, "labels": labels}
+        return batch if documents is None else {**batch, "document_ids": torch.from_numpy(documents)}
+
+    def _gather(self, samples: Indices) -> tuple[Indices, Indices | None]:
+        if len(self._sources) == 1:
+            return self._gather_from(0, samples)
+        length = self._sources[0].context_length
+        rows = np.empty((len(samples), length + 1), dtype=np.int64)
+        documents = np.empty((len(samples), length), dtype=np.int64)
+        numbers = np.searchsorted(self._firsts, samples, side="right") - 1
+        for number in np.unique(numbers).tolist():
+            here = numbers == number
+            rows[here], own = self._gather_from(number, samples[here] - self._firsts[number])
+            documents[here] = 0 if own is None else own
+        return rows, documents if self._document_mask else None
+
+    def _gather_from(self, number: int, samples: Indices) -> tuple[Indices, Indices | None]:
+        source = self._sources[number]
+        rows = source.gather(samples)
+        return rows, source.document_ids(samples, rows) if self._document_mask else None
 
 
-class HeldOutStream:
-    """A split as windows that predict each of its tokens but the first once; the last one is padded."""
+def _is_packed(shards: Artifact, context_length: int) -> bool:
+    """Tell which layout shards have; raise ConfigError for windows packed for another context length."""
+    packed = shards.facts.get("layout") == "packed"
+    if packed and shards.facts["context_length"] != context_length:
+        raise ConfigError(
+            f"{shards.short} is packed for a context_length of {shards.facts['context_length']}, and the model's is "
+            f"{context_length}. Make them equal, or make shards with layout stream, which serves every length."
+        )
+    return packed
 
-    def __init__(self, shards: Artifact, split: str, context_length: int) -> None:
-        self._stream = TokenStream(shards.files(f"{split}-"))
-        self._context_length = context_length
-        self.windows = covering_windows(len(self._stream), context_length)
-        if not self.windows:
-            raise DataError(f"{shards.short} has no {split} split to evaluate on.")
 
-    def batch(self, windows: Sequence[tuple[int, int]]) -> Batch:
-        """Return input_ids and labels [B, context_length] of some windows."""
-        inputs = np.zeros((len(windows), self._context_length), dtype=np.int64)
-        labels = np.full_like(inputs, IGNORE_INDEX)
-        for row, (start, stop) in enumerate(windows):
-            tokens = self._stream.read(start, stop)
-            inputs[row, : len(tokens) - 1] = tokens[:-1]
-            labels[row, : len(tokens) - 1] = tokens[1:]
-        return {"input_ids": torch.from_numpy(inputs), "labels": torch.from_numpy(labels)}
+def _training(shards: Artifact, context_length: int, stride: int | None) -> WindowSource:
+    if not _is_packed(shards, context_length):
+        return Windows(TokenStream.of(shards, "train"), context_length, stride or context_length)
+    if stride is not None:
+        raise ConfigError(f"{shards.short} is packed: its windows are what they are and have no stride.")
+    if not len(source := PackedWindows(shards, "train")):
+        raise DataError(f"{shards.short} has no train split to learn from.")
+    return source
+
+
+def _held_out(shards: Artifact, split: str, context_length: int) -> WindowSource:
+    packed = _is_packed(shards, context_length)
+    source: WindowSource = (
+        PackedWindows(shards, split) if packed else CoveringWindows(TokenStream.of(shards, split), context_length)
+    )
+    if not len(source):
+        raise DataError(f"{shards.short} has no {split} split to evaluate on.")
+    return source
 
 
 class ExampleData:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from model.config import Sampling
 from pipeline.artifacts.artifact import Artifact
+from pipeline.artifacts.manifest import role_of
 from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, DataError, UsageError
 from pipeline.stage import Job, Role, Stage, main_of
@@ -73,12 +74,12 @@ def imply_data(inputs: dict[str, Artifact], store: Store) -> dict[str, Artifact]
     """Take the data the model was trained on, whose held-out splits it has not seen."""
     if "model" not in inputs or any(role in inputs for role in DATA_ROLES):
         return inputs
-    for role, name in inputs["model"].manifest.recipe.inputs.items():
-        if role in DATA_ROLES:
-            data = store.find_input(name.kind, name.id, name.digest)
-            data.verify()
-            return {**inputs, role: data}
-    return inputs
+    names = inputs["model"].manifest.recipe.inputs
+    found = {key: name for key, name in names.items() if role_of(key) in DATA_ROLES}
+    data = {key: store.find_input(name.kind, name.id, name.digest) for key, name in found.items()}
+    for artifact in data.values():
+        artifact.verify()
+    return {**inputs, **data}
 
 
 def run(job: Job[EvaluateConfig, EvaluateExecution]) -> Artifact:
@@ -90,15 +91,16 @@ def run(job: Job[EvaluateConfig, EvaluateExecution]) -> Artifact:
     from train.launch import launch
 
     config, execution, model = job.config, job.execution, job.inputs["model"]
-    given = [job.inputs[role] for role in DATA_ROLES if role in job.inputs]
-    if len(given) > 1:
+    if all(role in job.inputs for role in DATA_ROLES):
         raise UsageError("name --shards or --examples, not both.")
-    data = given[0] if given else None
-    if data is None:
+    shards = job.inputs_of("shards")
+    given = [*shards, *job.inputs_of("examples")]
+    if not given:
         raise DataError(f"{model.short} does not say what it was trained on; name --shards or --examples.")
-    check_task(model, data)
-    if data.facts["tokenizer_digest"] != model.facts["tokenizer_digest"]:
-        raise ConfigError(f"{data.short} was made with another tokenizer than {model.short}.")
+    for data in given:
+        check_task(model, data)
+        if data.facts["tokenizer_digest"] != model.facts["tokenizer_digest"]:
+            raise ConfigError(f"{data.short} was made with another tokenizer than {model.short}.")
     module, encoder = open_model(model)
     started = launch(
         precision=config.precision,
@@ -108,15 +110,16 @@ def run(job: Job[EvaluateConfig, EvaluateExecution]) -> Artifact:
     )
     if started.world_size > 1:
         raise ConfigError("evaluation runs in one process: python -m train.evaluate REF.")
-    split = choose_split(config.split, data)
+    split = choose_split(config.split, *given)
     module.to(started.accelerator.device)
     started.accelerator.prepare_model(module, evaluation_mode=True)
     module.eval()
     with torch.inference_mode():
         if isinstance(module, SequenceClassifier):
             result = _score_classifier(module, encoder, data, split, started, execution.micro_batch_size)
-        elif data.kind == "shards":
-            result = _score_stream(module, encoder, data, split, started, execution.micro_batch_size)
+        elif shards:
+            masked = bool(model.facts.get("document_mask"))
+            result = _score_shards(module, encoder, shards, split, masked, started, execution.micro_batch_size)
         else:
             result = _score_assistant(module, encoder, data, split, started, config, execution.micro_batch_size)
     with job.draft() as draft:
@@ -135,24 +138,38 @@ def check_task(model: Artifact, data: Artifact) -> None:
         raise DataError(f"{model.short} is a classifier and is scored on examples, not on {data.short}.")
 
 
-def choose_split(wanted: str, data: Artifact) -> str:
-    """Return the split to score on; DataError when the data has no such split."""
-    present = data.facts["documents" if data.kind == "shards" else "examples"]
-    split = wanted if wanted != "auto" else "test" if "test" in present else "validation"
-    if split not in present:
-        raise DataError(f"{data.short} has no {split} split; it has {', '.join(present)}.")
+def choose_split(wanted: str, *data: Artifact) -> str:
+    """Return the split to score on; DataError when one of the data has no such split."""
+    present = [one.facts["documents" if one.kind == "shards" else "examples"] for one in data]
+    split = wanted if wanted != "auto" else "test" if all("test" in splits for splits in present) else "validation"
+    for one, splits in zip(data, present, strict=True):
+        if split not in splits:
+            raise DataError(f"{one.short} has no {split} split; it has {', '.join(splits)}.")
     return split
 
 
-def _score_stream(
-    module: "CausalLM", encoder: "TextEncoder", data: Artifact, split: str, launch: "Launch", batch_size: int
+def _score_shards(
+    module: "CausalLM",
+    encoder: "TextEncoder",
+    shards: list[Artifact],
+    split: str,
+    masked: bool,
+    launch: "Launch",
+    batch_size: int,
 ) -> Result:
-    from train.data import HeldOutStream
-    from train.scoring import TokenBytes, score_stream
+    """Score all shard sets together, every token alike, and where there are several also each by itself."""
+    from train.data import WindowData
+    from train.scoring import TokenBytes, score_windows
 
-    stream = HeldOutStream(data, split, module.config.context_length)
-    scores = score_stream(module, stream, TokenBytes.of(encoder.token_bytes), launch, batch_size)
-    return Result(scores, [], {"windows": len(stream.windows)})
+    length, sizes = module.config.context_length, TokenBytes.of(encoder.token_bytes)
+
+    def score(some: list[Artifact]) -> tuple[dict[str, float], int]:
+        data = WindowData.held_out(some, split, length, document_mask=masked)
+        return score_windows(module, data, sizes, launch, batch_size), len(data)
+
+    scores, windows = score(shards)
+    alone = {one.short: score([one])[0] for one in shards} if len(shards) > 1 else {}
+    return Result(scores, [], {"windows": windows, **({"by_shards": alone} if alone else {})})
 
 
 def _score_classifier(
@@ -230,7 +247,10 @@ STAGE = Stage(
     roles={
         "model": Role(kinds=("model",), help="the model to score"),
         "shards": Role(
-            kinds=("shards",), help="a token stream to score on; by default what it was trained on", optional=True
+            kinds=("shards",),
+            help="a token stream to score on; by default what it was trained on",
+            optional=True,
+            many=True,
         ),
         "examples": Role(
             kinds=("examples",), help="examples to score on; by default what it was trained on", optional=True

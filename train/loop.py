@@ -19,7 +19,7 @@ from model.storage import Model
 from pipeline.artifacts.lease import Lease
 from pipeline.errors import ConfigError, StoppedError
 from pipeline.process import say
-from pipeline.sampling import Indices, Order, derive_seed, share_of
+from pipeline.sampling import Indices, Order, SampleOrder, derive_seed, share_of
 from train.checkpoint import Checkpoints, TrainerState
 from train.config import TrainingConfig, TrainingExecution
 from train.launch import Launch, check_world
@@ -35,6 +35,8 @@ class Task:
 
     samples: int
     """in an epoch"""
+    order: SampleOrder | None = None
+    """which samples come when; None: epoch after epoch of all of them"""
     batch: Callable[[Indices], Batch]
     """samples become tensors, `labels` among them"""
     loss: Callable[[Any, Batch], Tensor]
@@ -74,7 +76,7 @@ class Loop:
         self.module.to(self.launch.accelerator.device)
         self._model = self.launch.accelerator.prepare_model(self.module)
         self._optimizers = Optimizers(self.module, self.config.optimizer)
-        self._order = Order(self.task.samples, self.config.seed)
+        self._order = self.task.order or Order(self.task.samples, self.config.seed)
         self._restore()
         self._begun = time.monotonic() - self.state.seconds
         self._saved = time.monotonic()

@@ -4,7 +4,7 @@ B batch, T time, V vocabulary, L labels.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,12 @@ IGNORE_INDEX = -100
 
 CHUNK_ROWS = 256
 """positions whose log-softmax is in memory at once: the intermediate results then stay in the cache"""
+
+
+def logits_of(module: Callable[..., Tensor], batch: Mapping[str, Tensor]) -> Float[Tensor, "B T V"]:
+    """Run a language model on a batch; where it says which document each input is of, none sees another one."""
+    documents = {name: batch[name] for name in ("document_ids",) if name in batch}
+    return module(batch["input_ids"], **documents)
 
 
 def next_token_loss(logits: Float[Tensor, "B T V"], labels: Int[Tensor, "B T"]) -> Float[Tensor, ""]:

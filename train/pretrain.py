@@ -6,6 +6,7 @@ dropout are functions of the seed and the step, so a killed run ends in the same
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from model.config import Architecture, GPTConfig, Sampling
 from pipeline.artifacts.artifact import Artifact
@@ -13,6 +14,9 @@ from pipeline.errors import ConfigError
 from pipeline.stage import Job, Role, Stage, main_of
 from train.config import TrainingConfig, TrainingExecution
 from train.training import check_tokenizer, imply_tokenizer, start, train_and_publish
+
+if TYPE_CHECKING:
+    from pipeline.mixture import Mixture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,10 @@ class PretrainConfig(TrainingConfig):
     """tokens in one optimizer step, over all processes; a multiple of context_length"""
     stride: int | None = None
     """tokens from one window's start to the next; None: context_length"""
+    weights: tuple[float, ...] = ()
+    """shares of the samples, one for each of several --shards, exact to the sample; none: every sample once an epoch"""
+    document_mask: bool = False
+    """attention sees only tokens of the same document; an end-of-text id is read with what follows it"""
     sample_prompt: str = ""
     """how the sample of text begins; nothing: a new document"""
     model: Architecture = field(default_factory=Architecture)
@@ -37,6 +45,11 @@ class PretrainConfig(TrainingConfig):
                 f"{self.global_batch_tokens} and {self.model.context_length}."
             )
 
+        if self.weights:
+            from pipeline.mixture import whole_shares
+
+            whole_shares(self.weights)
+
     @property
     def global_batch_size(self) -> int:
         return self.global_batch_tokens // self.model.context_length
@@ -48,16 +61,16 @@ def run(job: Job[PretrainConfig, TrainingExecution]) -> Artifact | None:
     from model.gpt import init_weights
     from model.heads import CausalLM
     from pipeline.encoding import TextEncoder
-    from train.data import HeldOutStream, StreamData, count_targets
+    from train.data import WindowData, count_targets
     from train.loop import Task
-    from train.objectives import next_token_loss
-    from train.scoring import TokenBytes, score_stream
+    from train.objectives import logits_of, next_token_loss
+    from train.scoring import TokenBytes, score_windows
 
-    config, execution, shards = job.config, job.execution, job.inputs["shards"]
-    encoder = TextEncoder.of(check_tokenizer(job.inputs["tokenizer"], shards))
-    length = config.model.context_length
-    data = StreamData(shards, "train", length, length if config.stride is None else config.stride)
-    held_out = HeldOutStream(shards, "validation", length)
+    config, execution, shards = job.config, job.execution, job.inputs_of("shards")
+    encoder = TextEncoder.of(check_tokenizer(job.inputs["tokenizer"], *shards))
+    length, masked = config.model.context_length, config.document_mask
+    data = WindowData.training(shards, length, config.stride, document_mask=masked)
+    held_out = WindowData.held_out(shards, "validation", length, document_mask=masked)
     token_bytes = TokenBytes.of(encoder.token_bytes)
     started = start(job)
     prompt = encoder.encode(config.sample_prompt) or [encoder.end_of_text]
@@ -68,15 +81,28 @@ def run(job: Job[PretrainConfig, TrainingExecution]) -> Artifact | None:
 
     task = Task(
         samples=len(data),
+        order=_order(config, data.sizes),
         batch=data.batch,
         targets=count_targets,
-        loss=lambda module, batch: next_token_loss(module(batch["input_ids"]), batch["labels"]),
-        evaluate=lambda module: score_stream(module, held_out, token_bytes, started, execution.micro_batch_size),
+        loss=lambda module, batch: next_token_loss(logits_of(module, batch), batch["labels"]),
+        evaluate=lambda module: score_windows(module, held_out, token_bytes, started, execution.micro_batch_size),
         sample=sample,
     )
     module = CausalLM(GPTConfig.of(config.model, vocab_size=encoder.vocab_size))
     init_weights(module, config.seed)
-    return train_and_publish(job, started, module, task, purpose="pretrained")
+    facts = {"document_mask": True} if masked else {}
+    return train_and_publish(job, started, module, task, purpose="pretrained", facts=facts)
+
+
+def _order(config: PretrainConfig, sizes: tuple[int, ...]) -> "Mixture | None":
+    """Mix the shard sets by weight; without weights they are one big set. Raises ConfigError for one weight too few."""
+    from pipeline.mixture import Mixture, whole_shares
+
+    if not config.weights:
+        return None
+    if len(config.weights) != len(sizes):
+        raise ConfigError(f"pretrain.weights has {len(config.weights)} values for {len(sizes)} shard set(s).")
+    return Mixture(sizes, whole_shares(config.weights), config.seed)
 
 
 STAGE = Stage(
@@ -86,7 +112,7 @@ STAGE = Stage(
     config=PretrainConfig,
     execution=TrainingExecution,
     roles={
-        "shards": Role(kinds=("shards",), help="the tokens to learn from"),
+        "shards": Role(kinds=("shards",), help="the tokens to learn from", many=True),
         "tokenizer": Role(kinds=("tokenizer",), help="the shards' own, found by itself"),
     },
     determinism="domain",

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from pipeline.process import progress
 from pipeline.sampling import Indices, share_of
-from train.data import Batch, ExampleData, HeldOutStream
+from train.data import Batch, ExampleData, WindowData
 from train.launch import Launch
 from train.loop import sum_over
-from train.objectives import classification_scores, language_scores, token_losses
+from train.objectives import classification_scores, language_scores, logits_of, token_losses
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ def score_language(
     """Return loss, perplexity and bits per byte over the labels of this process's batches and all the others'."""
     sums = np.zeros(4)
     for batch in batches:
-        inputs, labels = (batch[name].to(launch.accelerator.device) for name in ("input_ids", "labels"))
-        losses = token_losses(module(inputs), labels).double().cpu()
+        here = {name: tensor.to(launch.accelerator.device) for name, tensor in batch.items()}
+        losses = token_losses(logits_of(module, here), here["labels"]).double().cpu()
         has_label = batch["labels"] >= 0
         sizes = token_bytes.counts[batch["labels"].clamp(min=0)] * has_label
         sums += [float(losses.sum()), int(has_label.sum()), float(losses[sizes > 0].sum()), int(sizes.sum())]
@@ -42,13 +42,12 @@ def score_language(
     return language_scores(loss, int(tokens), text_loss, int(text_bytes))
 
 
-def score_stream(
-    module: nn.Module, stream: HeldOutStream, token_bytes: TokenBytes, launch: Launch, batch_size: int
+def score_windows(
+    module: nn.Module, data: WindowData, token_bytes: TokenBytes, launch: Launch, batch_size: int
 ) -> dict[str, float]:
-    """Score a whole split of a token stream; each process takes a part of its windows."""
-    mine = share_of(np.arange(len(stream.windows)), launch.rank, launch.world_size)
-    windows = [[stream.windows[i] for i in part] for part in parts_of(mine, batch_size)]
-    batches = progress(map(stream.batch, windows), total=len(windows), label="scoring", unit="batches")
+    """Score all held-out windows, of however many shard sets; each process takes a part of them."""
+    parts = parts_of(share_of(np.arange(len(data)), launch.rank, launch.world_size), batch_size)
+    batches = progress(map(data.batch, parts), total=len(parts), label="scoring", unit="batches")
     return score_language(module, batches, token_bytes, launch)
 
 

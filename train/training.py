@@ -1,6 +1,6 @@
 """Machinery: what the training stages share: build the loop, run it, publish the model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts.artifact import Artifact
@@ -47,20 +47,28 @@ def imply_tokenizer(role: str) -> Callable[[dict[str, Artifact], Store], dict[st
 def check_tokenizer(tokenizer: Artifact, *made_with: Artifact) -> Artifact:
     """Return `tokenizer`, if it is the one whose ids the others hold; ids of two tokenizers never mix.
 
-    Raises ConfigError naming both.
+    Raises ConfigError naming both, or the two of `made_with` that differ.
     """
     for artifact in made_with:
+        if artifact.facts["tokenizer_digest"] != made_with[0].facts["tokenizer_digest"]:
+            raise ConfigError(f"{made_with[0].short} and {artifact.short} were made with different tokenizers.")
         if artifact.facts["tokenizer_digest"] != tokenizer.digest:
             raise ConfigError(f"{artifact.short} was made with another tokenizer than {tokenizer.short}.")
     return tokenizer
 
 
 def train_and_publish(
-    job: Job[Any, TrainingExecution], launch: Launch, module: "Model", task: "Task", *, purpose: str
+    job: Job[Any, TrainingExecution],
+    launch: Launch,
+    module: "Model",
+    task: "Task",
+    *,
+    purpose: str,
+    facts: Mapping[str, JSON] | None = None,
 ) -> Artifact | None:
     """Run the loop and publish what came out as a model for `purpose`: pretrained, classifier or assistant.
 
-    Only the main process has an artifact to return.
+    `facts` is what else those who use the model must know.  Only the main process has an artifact to return.
     """
     from train.checkpoint import Checkpoints
     from train.loop import Loop
@@ -81,14 +89,16 @@ def train_and_publish(
     )
     scores = loop.run()
     launch.accelerator.wait_for_everyone()
-    artifact = _publish(job, loop, scores, purpose) if launch.is_main else None
+    artifact = _publish(job, loop, scores, {**(facts or {}), "task": purpose}) if launch.is_main else None
     launch.accelerator.wait_for_everyone()
     if launch.world_size > 1:
         launch.accelerator.end_training()
     return artifact
 
 
-def _publish(job: Job[Any, TrainingExecution], loop: "Loop", scores: dict[str, float], purpose: str) -> Artifact:
+def _publish(
+    job: Job[Any, TrainingExecution], loop: "Loop", scores: dict[str, float], facts: dict[str, JSON]
+) -> Artifact:
     from model.storage import save
 
     if job.lease is not None:
@@ -101,7 +111,7 @@ def _publish(job: Job[Any, TrainingExecution], loop: "Loop", scores: dict[str, f
         loop.record.publish(draft.record)
         draft.domain.update(_domain(loop.state.domains))
         draft.fact(
-            task=purpose,
+            **facts,
             model=vars(loop.module.config),
             labels=list(getattr(loop.module, "labels", ())),
             parameters=sum(parameter.numel() for parameter in loop.module.parameters()),

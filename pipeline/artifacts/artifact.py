@@ -2,11 +2,12 @@
 
 import json
 import os
+import stat
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from pipeline.artifacts.files import regular_files, replace_text
+from pipeline.artifacts.files import replace_text, scan
 from pipeline.artifacts.identity import JSON, SHORT, canonical_json, sha256_of_file
 from pipeline.artifacts.manifest import PAYLOAD, RECORD, FileEntry, InputName, Manifest, read_manifest
 from pipeline.errors import IntegrityError
@@ -65,9 +66,14 @@ class Artifact:
         """How a manifest made from this artifact names it."""
         return InputName(kind=self.kind, id=self.id, digest=self.digest)
 
+    def has(self, path: str) -> bool:
+        """Tell whether the manifest declares the payload file `path`."""
+        return path in self._entries
+
     def file(self, path: str) -> Path:
         """Return the checked payload file `path`."""
-        self._check(self._entries[path])
+        if self._check(self._entries[path], _status_of(self.payload / path)):
+            self._remember()
         return self.payload / path
 
     def files(self, prefix: str = "") -> list[Path]:
@@ -82,35 +88,35 @@ class Artifact:
 
         `rehash` ignores what earlier checks remembered.  Raises IntegrityError naming the first bad file.
         """
-        present = {str(path.relative_to(self.payload)): path for path in regular_files(self.payload)}
+        present = scan(self.payload)
         for path in sorted(set(present) - set(self._entries)):
-            raise self._mismatch(present[path], "is not declared in its manifest")
-        for entry in self.manifest.files:
-            self._check(entry, rehash=rehash)
+            raise self._mismatch(self.payload / path, "is not declared in its manifest")
+        checks = [self._check(entry, present.get(entry.path), rehash=rehash) for entry in self.manifest.files]
+        if any(checks):
+            self._remember()
         return sum(entry.size for entry in self.manifest.files)
 
     @cached_property
     def _entries(self) -> dict[str, FileEntry]:
         return {entry.path: entry for entry in self.manifest.files}
 
-    def _check(self, entry: FileEntry, *, rehash: bool = False) -> None:
-        path = self.payload / entry.path
-        try:
-            status = path.lstat()
-        except FileNotFoundError:
-            raise self._mismatch(path, "is missing") from None
-        if path.is_symlink() or not path.is_file():
-            raise self._mismatch(path, "is not a regular file")
+    def _check(self, entry: FileEntry, status: os.stat_result | None, *, rehash: bool = False) -> bool:
+        """Raise IntegrityError unless the file is what its entry says; return whether it had to be hashed."""
+        if status is None:
+            raise self._mismatch(self.payload / entry.path, "is missing")
+        if not stat.S_ISREG(status.st_mode):
+            raise self._mismatch(self.payload / entry.path, "is not a regular file")
         # The change time cannot be set by a program, so an edit that restores the modification time is seen too.
         stamp = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         if not rehash and self._known_stamps.get(entry.path) == stamp:
-            return
+            return False
+        path = self.payload / entry.path
         if status.st_size != entry.size:
             raise self._mismatch(path, f"has {status.st_size} bytes instead of {entry.size}")
         if (found := sha256_of_file(path)) != entry.sha256:
             raise self._mismatch(path, f"has sha256 {found[:SHORT]} instead of {entry.sha256[:SHORT]}")
         self._known_stamps[entry.path] = stamp
-        self._remember()
+        return True
 
     @cached_property
     def _known_stamps(self) -> dict[str, list[int]]:
@@ -137,3 +143,10 @@ class Artifact:
             f"{path} {what}, which is not what its manifest says. "
             f"Run `python -m pipeline.artifacts repair {self.short}` to rebuild it."
         )
+
+
+def _status_of(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None

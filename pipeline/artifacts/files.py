@@ -80,6 +80,21 @@ def regular_files(folder: Path) -> Iterator[Path]:
         yield from (Path(root, name) for name in folders if Path(root, name).is_symlink())
 
 
+def scan(folder: Path) -> dict[str, os.stat_result]:
+    """Return the status of every entry below `folder` that is not a folder, links included, by its relative path."""
+    found: dict[str, os.stat_result] = {}
+    waiting = [("", folder)]
+    while waiting:
+        prefix, place = waiting.pop()
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((f"{prefix}{entry.name}/", Path(entry.path)))
+                else:
+                    found[prefix + entry.name] = entry.stat(follow_symlinks=False)
+    return found
+
+
 @dataclass(frozen=True)
 class ProcessIdentity:
     """One process of one boot of one machine; pids are reused, this is not."""

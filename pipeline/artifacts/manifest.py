@@ -1,9 +1,10 @@
 """Machinery: the manifest, the page that says what an artifact is and how it was made."""
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeVar
 
 from pipeline.artifacts.identity import JSON, artifact_id, content_digest
 from pipeline.errors import DataError, IntegrityError
@@ -14,6 +15,7 @@ PAYLOAD = "payload"
 RECORD = "record"
 CARD = "README.md"
 
+T = TypeVar("T")
 DeterminismClass = Literal["bytes", "domain"]
 
 
@@ -89,6 +91,22 @@ class Manifest:
         return page
 
 
+def numbered(role: str, items: Iterable[T]) -> dict[str, T]:
+    """Name the inputs of one role: the first is the role itself, further ones are ROLE.2, ROLE.3, …"""
+    return {role if number == 1 else f"{role}.{number}": item for number, item in enumerate(items, 1)}
+
+
+def role_of(name: str) -> str:
+    """Return the role of an input's name."""
+    return name.partition(".")[0]
+
+
+def inputs_of(role: str, inputs: Mapping[str, T]) -> list[T]:
+    """Return the inputs of one role in the order they were given."""
+    names = [name for name in inputs if role_of(name) == role]
+    return [inputs[name] for name in sorted(names, key=lambda name: int(name.partition(".")[2] or 1))]
+
+
 def recipe_id(kind: str, kind_version: int, recipe: Recipe) -> str:
     """Compute the id of what `recipe` asks for; inputs count by digest alone."""
     return artifact_id(
@@ -144,14 +162,13 @@ def _from_json(page: JSON) -> Manifest:
 def _check(manifest: Manifest, path: Path, advice: str) -> None:
     expected = {
         "id": recipe_id(manifest.kind, manifest.kind_version, manifest.recipe),
-        "digest": content_digest([asdict(entry) for entry in manifest.files], manifest.facts),
+        "digest": content_digest([vars(entry) for entry in manifest.files], manifest.facts),
     }
     for name, value in expected.items():
         if getattr(manifest, name) != value:
             raise IntegrityError(f"{path} was changed: its {name} does not follow from what it says. {advice}")
     for entry in manifest.files:
-        relative = PurePosixPath(entry.path)
-        if relative.is_absolute() or ".." in relative.parts or str(relative) != entry.path:
+        if not {"", ".", ".."}.isdisjoint(entry.path.split("/")):  # an absolute path begins with an empty part
             raise IntegrityError(f"{path} declares the path {entry.path!r}, which leaves its payload. {advice}")
 
 

@@ -11,6 +11,7 @@ from model.attention import (
     Kernel,
     attend,
     causal_mask,
+    document_mask,
     future_bias,
     rotary_table,
     rotate,
@@ -74,6 +75,44 @@ def test_the_kernels_agree_forward_and_backward(n_queries: int, n_cached: int) -
         rtol=1e-4,
         atol=1e-5,
     )
+
+
+def test_a_document_mask_worked_by_hand() -> None:
+    mask = document_mask(torch.tensor([[0, 0, 1, 1, 2], [5, 5, 5, 5, 5]]))
+    assert mask.shape == (2, 1, 5, 5)
+    assert mask[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [0, 0, 1, 0, 0],
+        [0, 0, 1, 1, 0],
+        [0, 0, 0, 0, 1],
+    ]
+    assert torch.equal(mask[1, 0], causal_mask(5, 5, torch.device("cpu")))
+
+
+@pytest.mark.parametrize("n_tokens", [1, 7, 2 * QUERY_BLOCK + 5])
+def test_the_kernels_agree_on_masked_documents_forward_and_backward(n_tokens: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    mask = document_mask(torch.randint(2, (2, n_tokens), generator=generator).cumsum(-1) // 9)
+    q = heads(2, 4, n_tokens, 8).requires_grad_()
+    k = heads(2, 2, n_tokens, 8, seed=1).requires_grad_()
+    v = heads(2, 2, n_tokens, 8, seed=2).requires_grad_()
+    plain, sdpa = (attend(q, k, v, mask=mask, kernel=kernel) for kernel in KERNELS)
+    torch.testing.assert_close(plain, sdpa)
+    torch.testing.assert_close(
+        torch.autograd.grad(plain.square().sum(), (q, k, v)),
+        torch.autograd.grad(sdpa.square().sum(), (q, k, v)),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_one_document_needs_no_mask(kernel: Kernel) -> None:
+    n_tokens = QUERY_BLOCK + 9
+    q, k, v = heads(1, 4, n_tokens, 8), heads(1, 2, n_tokens, 8, seed=1), heads(1, 2, n_tokens, 8, seed=2)
+    mask = document_mask(torch.zeros(1, n_tokens, dtype=torch.int64))
+    torch.testing.assert_close(attend(q, k, v, mask=mask, kernel=kernel), attend(q, k, v, kernel=kernel))
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

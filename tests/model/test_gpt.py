@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.attention import use_kernel
+from model.cache import KeyValueCache
 from model.config import GPTConfig
 from model.gpt import GPT, init_weights
 from model.heads import CausalLM, SequenceClassifier
@@ -35,6 +37,40 @@ def test_logits_depend_on_the_order_of_earlier_tokens(
     model = tiny_lm(**options)
     one, other = model(torch.tensor([[3, 4, 5]])), model(torch.tensor([[4, 3, 5]]))
     assert not torch.isclose(one[0, 2], other[0, 2], atol=1e-3).all()
+
+
+@pytest.mark.parametrize("kernel", ["plain", "sdpa"])
+@pytest.mark.parametrize("options", [variant for variant in VARIANTS if variant.get("position") != "learned"])
+def test_a_masked_document_has_the_logits_it_has_alone(
+    options: dict[str, Any], kernel: Any, tiny_lm: Callable[..., CausalLM], ids: Tensor
+) -> None:
+    """Rotary positions are relative, so where in a window a document lies does not matter either."""
+    model = tiny_lm(**options)
+    use_kernel(model, kernel)
+    lengths = [5, 1, 7, 3]
+    documents = torch.repeat_interleave(torch.arange(4), torch.tensor(lengths)).expand(3, -1)
+    together = model(ids, document_ids=documents)
+    alone = torch.cat([model(part) for part in torch.split(ids, lengths, dim=1)], dim=1)
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+    assert not torch.isclose(together[:, 5:], model(ids)[:, 5:], atol=1e-3).all()
+
+
+def test_a_masked_document_does_not_see_the_others_with_learned_positions_either(
+    tiny_lm: Callable[..., CausalLM], ids: Tensor
+) -> None:
+    model = tiny_lm(**VARIANTS[2])
+    documents = (torch.arange(16) >= 6).long().expand(3, -1)
+    changed = ids.clone()
+    changed[:, :6] = (ids[:, :6] + 1) % 61
+    one, other = model(ids, document_ids=documents), model(changed, document_ids=documents)
+    torch.testing.assert_close(one[:, 6:], other[:, 6:])
+    assert not torch.isclose(one[:, :6], other[:, :6]).all()
+
+
+def test_a_cache_takes_no_documents(tiny_config: Callable[..., GPTConfig]) -> None:
+    model, ids = GPT(tiny_config()), torch.zeros(1, 3, dtype=torch.int64)
+    with pytest.raises(ValueError, match="a cache holds one document"):
+        model(ids, KeyValueCache(tiny_config()), ids)
 
 
 @pytest.mark.parametrize("options", VARIANTS)

@@ -55,6 +55,18 @@ def test_a_stage_finds_its_step_by_itself_or_by_name(recipe: Path) -> None:
         loaded.step_of("pipeline.tokenizer", "wrods")
 
 
+def test_an_input_may_be_a_list_of_steps(recipe: Path) -> None:
+    recipe.write_text(
+        TWO_STEPS
+        + '[books]\nstage = "shards"\n[pretrain]\ninputs = { shards = ["books", "shards"] }\nweights = [0.7, 0.3]\n'
+    )
+    loaded = load_recipe(str(recipe))
+
+    assert loaded.steps["pretrain"].inputs == {"shards": "books", "shards.2": "shards"}
+    assert list(loaded.steps)[-1] == "pretrain"
+    assert loaded.needed_from("pretrain") == {"books", "shards", "words", "texts"}
+
+
 WRONG = {
     "no toml": ("[corpus", "is not TOML"),
     "no table": ("corpus = 3", "'corpus' must be a table, [corpus]"),
@@ -63,6 +75,15 @@ WRONG = {
     "unknown step": ('[shards]\ninputs = { corpus = "corpsu" }\n[corpus]', "which is no step. Did you mean 'corpus'?"),
     "inputs no table": ('[shards]\ninputs = "corpus"', "inputs must be a table of step names"),
     "input no name": ("[shards]\ninputs = { corpus = 3 }", "inputs must be a table of step names"),
+    "input of no step": ("[shards]\ninputs = { corpus = [] }", "inputs must be a table of step names or lists of them"),
+    "unknown step in a list": (
+        '[pretrain]\ninputs = { shards = ["shrads"] }\n[shards]',
+        "takes its shards from 'shrads'",
+    ),
+    "numbered input": (
+        '[pretrain]\ninputs = { "shards.3" = "shards" }\n[shards]',
+        "inputs must be a table of step names",
+    ),
     "cycle": (
         '[a]\nstage = "shards"\ninputs = { corpus = "b" }\n[b]\nstage = "shards"\ninputs = { corpus = "a" }',
         "wait for each other",
@@ -105,6 +126,11 @@ def test_every_shipped_recipe_makes_sense_to_every_stage_it_names(name: str) -> 
         ('vocab_size = "300"', 78, "[tokenizer].vocab_size must be a whole number, got '300'"),
         ("vocab_size = 5", 78, "must hold 256 bytes and 6 control tokens, got 5"),
         ('inputs = { corpsu = "corpus" }', 78, "[tokenizer] has no input 'corpsu'; pipeline.tokenizer takes corpus"),
+        (
+            'inputs = { corpus = ["corpus", "corpus"] }',
+            78,
+            "gives several steps for 'corpus'; pipeline.tokenizer takes one",
+        ),
         ("workers = 0", 78, "workers must be at least 1, got 0"),
     ],
 )

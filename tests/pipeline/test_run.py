@@ -138,6 +138,20 @@ def test_a_changed_vocabulary_makes_exactly_what_follows_from_it_stale(tiny: Any
     assert found["classifier"] == ("pending", ["messages", "pretrain"])
 
 
+def test_several_inputs_of_one_role_are_given_to_its_step_together(tmp_path: Path, bench: Any) -> None:
+    from pipeline.recipe import load_recipe
+    from pipeline.run import Run, RunCommand
+
+    path = tmp_path / "mine.toml"
+    path.write_text('[a]\nstage = "shards"\n[b]\nstage = "shards"\n[pretrain]\ninputs = { shards = ["b", "a"] }\n')
+    recipe = load_recipe(str(path))
+    run = Run(RunCommand(recipe=str(path)), recipe, {}, bench.store)
+
+    arguments = run.arguments(recipe.steps["pretrain"], {"a": "shards:1", "b": "shards:2"})
+
+    assert arguments[:3] == ["--shards", "shards:2", "shards:1"]
+
+
 def test_a_changed_setting_that_changes_no_byte_makes_nothing_else_stale(ran: Ran) -> None:
     again = ran.bench("pipeline.run", ran.recipe, "--corpus.part-bytes", "9999999")
 

@@ -109,6 +109,43 @@ def test_a_plan_without_its_input_is_pending(bench: Any) -> None:
     assert plan_of(bench, "pipeline.tokenizer", "--recipe", "tiny")["why"] == ["corpus"]
 
 
+def test_several_artifacts_of_one_role_are_inputs_in_the_order_given(chain: Any) -> None:
+    flags = ("--corpus", chain.corpus.reference, "--tokenizer", chain.tokenizer.reference)
+    other = chain.bench.make("pipeline.shards", *flags, "--shard-tokens", "700")
+    one, two = chain.shards.reference, other.reference
+
+    ids = [plan_of(chain.bench, "train.pretrain", "--shards", *refs)["id"] for refs in ([one], [one, two], [two, one])]
+
+    assert None not in ids and len(set(ids)) == 3
+
+
+def test_a_step_with_several_inputs_waits_for_all_of_them_and_the_command_line_replaces_them_all(
+    chain: Any, text_file: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "mine.toml"
+    steps = f'[corpus]\nsource = "{text_file}"\n'
+    steps += '[tokenizer]\ninputs = { corpus = "corpus" }\nvocab_size = 290\n'
+    for name, tokens in (("web", 500), ("books", 900)):
+        inputs = '{ corpus = "corpus", tokenizer = "tokenizer" }'
+        steps += f'[{name}]\nstage = "shards"\ninputs = {inputs}\nshard_tokens = {tokens}\n'
+    recipe.write_text(steps + '[pretrain]\ninputs = { shards = ["web", "books"] }\n')
+    flags = ("--recipe", str(recipe))
+    for step in ("pipeline.corpus", "pipeline.tokenizer"):
+        chain.bench.make(step, *flags)
+    chain.bench.make("pipeline.shards", *flags, "--step", "web")
+
+    waiting = plan_of(chain.bench, "train.pretrain", *flags)
+    refused = chain.bench("train.pretrain", *flags)
+    by_hand = plan_of(chain.bench, "train.pretrain", *flags, "--shards", chain.shards.reference)
+    chain.bench.make("pipeline.shards", *flags, "--step", "books")
+    ready = plan_of(chain.bench, "train.pretrain", *flags)
+
+    assert (waiting["state"], waiting["why"]) == ("pending", ["books"])
+    assert (refused.code, "--step books" in refused.err) == (66, True)
+    assert (by_hand["state"], ready["state"]) == ("run", "run")
+    assert by_hand["id"] == plan_of(chain.bench, "train.pretrain", "--shards", chain.shards.reference)["id"]
+
+
 @pytest.mark.parametrize(
     ("module", "role", "given", "wanted"),
     [

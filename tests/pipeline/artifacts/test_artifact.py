@@ -134,6 +134,39 @@ def test_rehash_hashes_every_file_whatever_is_remembered(artifact: Artifact, sto
     assert sorted(hashed) == ["a.txt", "b.txt", "page.json"]
 
 
+def test_what_was_hashed_is_written_down_once_for_all_files_together(
+    artifact: Artifact, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+    replace_text = artifact_module.replace_text
+    monkeypatch.setattr(
+        artifact_module, "replace_text", lambda path, text: written.append(path) or replace_text(path, text)
+    )
+
+    for rehash in (False, True, False):
+        store.find(artifact.reference).verify(rehash=rehash)
+
+    assert written == 2 * [store.find(artifact.reference).stamps], "the third check had nothing to write"
+
+
+def test_a_check_of_known_files_looks_at_the_folder_and_not_at_one_file_after_the_other(
+    artifact: Artifact, store: Store, monkeypatch: pytest.MonkeyPatch, hashed: list[str]
+) -> None:
+    store.find(artifact.reference).verify()
+    hashed.clear()
+    asked: list[Path] = []
+    opened = store.find(artifact.reference)
+    monkeypatch.setattr(artifact_module, "_status_of", lambda path: asked.append(path))
+    monkeypatch.setattr(Path, "lstat", lambda path: asked.append(path))
+
+    assert opened.verify() == len("hello") + len("world") + len('{"n": 1}')
+    assert (asked, hashed) == ([], [])
+
+
+def test_an_artifact_says_what_it_declares_without_looking(artifact: Artifact) -> None:
+    assert artifact.has("deep/b.txt") and not artifact.has("b.txt")
+
+
 def test_a_changed_file_is_seen_though_its_size_and_modification_time_are_as_before(
     artifact: Artifact, store: Store, flip: Callable[[Path], None]
 ) -> None:

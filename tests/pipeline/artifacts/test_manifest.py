@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.identity import content_digest
-from pipeline.artifacts.manifest import MANIFEST, read_manifest
+from pipeline.artifacts.manifest import MANIFEST, inputs_of, numbered, read_manifest, role_of
 from pipeline.artifacts.store import Store
 from pipeline.errors import DataError, IntegrityError
 
@@ -89,3 +89,12 @@ def test_a_declared_path_stays_inside_the_payload(artifact: Artifact, path: str)
 
     with pytest.raises(IntegrityError, match="leaves its payload"):
         read_manifest(artifact.path)
+
+
+def test_the_first_input_of_a_role_has_its_name_and_the_others_a_number_too() -> None:
+    inputs = {"tokenizer": "t", **numbered("shards", list("abcdefghijkl"))}
+
+    assert list(inputs)[:4] == ["tokenizer", "shards", "shards.2", "shards.3"]
+    assert {role_of(name) for name in inputs} == {"tokenizer", "shards"}
+    assert inputs_of("shards", dict(sorted(inputs.items()))) == list("abcdefghijkl"), "10 follows 9, not 1"
+    assert inputs_of("corpus", inputs) == []
