@@ -290,15 +290,17 @@ def _find_inputs(stage: Stage[C, X], command: _Command[C, X], *, must_exist: boo
         if role not in inputs and (found := _ask_for(command, source)) is not None:
             inputs[role] = _open_input(stage, role, found, command.store)
     inputs = stage.imply(inputs, command.store)
-    for role in missing_roles(stage, inputs):
+    for role in missing_roles(stage, inputs, command.step):
         if must_exist:
             raise MissingError(_how_to_get(stage, role, command))
     return inputs
 
 
-def missing_roles(stage: Stage[Any, Any], inputs: Mapping[str, Artifact]) -> list[str]:
-    """Return the roles that must be filled and are not."""
-    return [name for name, role in stage.roles.items() if not role.optional and name not in inputs]
+def missing_roles(stage: Stage[Any, Any], inputs: Mapping[str, Artifact], step: Step | None = None) -> list[str]:
+    """Return the roles that must be filled and are not; what the step of a recipe names is not optional in it."""
+    named = step.inputs if step else {}
+    needed = [name for name, role in stage.roles.items() if not role.optional or name in named]
+    return [name for name in needed if name not in inputs]
 
 
 def _open_input(stage: Stage[C, X], role: str, reference: str, store: Store) -> Artifact:
@@ -352,7 +354,7 @@ def _plan(stage: Stage[C, X], command: _Command[C, X]) -> Plan:
     step = command.step.name if command.step else None
     common: dict[str, Any] = {"step": step, "stage": stage.module, "kind": stage.kind, "launchable": stage.launchable}
     inputs = _find_inputs(stage, command, must_exist=False)
-    if missing := missing_roles(stage, inputs):
+    if missing := missing_roles(stage, inputs, command.step):
         sources = command.step.inputs if command.step else {}
         return Plan(**common, state="pending", why=[sources.get(role, role) for role in missing])
     request = _request(stage, stage.resolve(command.config, command.store), inputs)
