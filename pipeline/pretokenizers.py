@@ -2,7 +2,7 @@ r"""Machinery: the regular expressions that cut text into pieces before byte pai
 
 No merge crosses the border of a piece, so the pattern decides what a token can be: a word with the space before it, up
 to three digits, a run of punctuation.  The expressions are written for Oniguruma, the engine inside `tokenizers`.
-There `{1,3}+` is not possessive, as it is in tiktoken's spelling, but "groups of three, once or more": a whole number in
+There `{1,3}+` is not possessive, as in tiktoken's spelling, but "groups of three, once or more": a whole number in
 one piece.  Hence only plain quantifiers here; tests hold the ids equal to those of tiktoken under its own spelling.
 """
 
