@@ -16,12 +16,12 @@ import tyro
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Store
-from pipeline.budget import Selection, read_texts, select
+from pipeline.budget import Selection, read_bytes, read_texts, select
 from pipeline.encoding import CONTROL_TOKENS, TextEncoder, tokenizer_config
 from pipeline.errors import ConfigError, MissingError
 from pipeline.imported import TokenizerFile, Vocabulary, build_tokenizer, find_tokenizer, read_tokenizer
 from pipeline.parallel import Workers
-from pipeline.pretokenizers import Pattern, build_pretokenizer
+from pipeline.pretokenizers import Pattern, build_pretokenizer, has_longer_piece
 from pipeline.process import say
 from pipeline.stage import Job, Role, Stage, main_of
 from pipeline.tokenizer_report import measure, short_lines
@@ -106,7 +106,8 @@ def _trained(config: TokenizerConfig, corpus: Artifact | None) -> tuple[Any, dic
         )
     taken = select(corpus, "train", config.budget_bytes)
     _say_selection(taken)
-    tokenizer = train(read_texts(corpus, "train", taken), config)
+    cut = has_longer_piece(config.pattern, read_bytes(corpus, "train", taken), config.piece_bytes)
+    tokenizer = train(read_texts(corpus, "train", taken), config, cut=cut)
     training = {name: value for name, value in vars(taken).items() if name != "last"}
     return tokenizer, {"asked_vocab_size": config.vocab_size, "pattern": config.pattern, "training": training}
 
@@ -135,9 +136,10 @@ def _say_left_out(found: Vocabulary) -> None:
         say(f"left out, so that text never becomes one: {names}; the control tokens are {', '.join(CONTROL_TOKENS)}")
 
 
-def train(texts: Iterable[str] | Iterable[list[str]], config: TokenizerConfig) -> Any:
+def train(texts: Iterable[str] | Iterable[list[str]], config: TokenizerConfig, *, cut: bool = True) -> Any:
     """Return a `tokenizers.Tokenizer` trained on `texts`, an item a document (or a list of them, which is faster).
 
+    `cut` is false for text that is known to have no piece over `piece_bytes`: the same result, a sixth sooner.
     No prefix, suffix or limited alphabet: with those the trainer's result changes from run to run.
 
     gigatoken learns the same merges from the same pieces, several times faster, and is not used: it cuts text with
@@ -149,7 +151,8 @@ def train(texts: Iterable[str] | Iterable[list[str]], config: TokenizerConfig) -
 
     tokenizer = Tokenizer(models.BPE())
     pieces = build_pretokenizer(config.pattern)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pieces, pre_tokenizers.FixedLength(config.piece_bytes)])
+    short = pre_tokenizers.Sequence([pieces, pre_tokenizers.FixedLength(config.piece_bytes)])
+    tokenizer.pre_tokenizer = short if cut else pieces
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocab_size - len(CONTROL_TOKENS),

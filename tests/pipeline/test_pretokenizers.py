@@ -1,6 +1,7 @@
 """How text is cut into pieces: worked examples, and tiktoken under its own spelling as the oracle."""
 
 import json
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.encoding import TextEncoder, byte_of_symbol
-from pipeline.pretokenizers import KNOWN, PRETOKENIZERS, build_pretokenizer, name_of
+from pipeline.pretokenizers import KNOWN, PRETOKENIZERS, build_pretokenizer, has_longer_piece, name_of, sure_borders
 from pipeline.tokenizer import TokenizerConfig, train
 
 TIKTOKEN = {
@@ -95,6 +96,77 @@ def test_tiktoken_under_its_own_spelling_gives_the_same_ids(
     # The ids of tiktoken are ranks; the trainer numbers tokens in the order of its merges too, after the 256 bytes.
     assert encoder.encode(text) == oracle.encode_ordinary(text)
     assert encoder.decode(encoder.encode(text)) == text
+
+
+# --- how long a piece can be ---------------------------------------------------------------------------------
+
+
+def as_array(text: str) -> Any:
+    import numpy as np
+
+    return np.frombuffer(text.encode(), dtype=np.uint8)
+
+
+def borders_of(name: str, text: str) -> set[int]:
+    """Return where the pieces of a text begin, in bytes: a symbol of a piece is a byte."""
+    lengths = (len(piece) for piece, _ in build_pretokenizer(name).pre_tokenize_str(text))
+    return set(accumulate(lengths, initial=0))
+
+
+@pytest.mark.parametrize("name", KNOWN)
+@given(text=texts)
+def test_a_sure_border_is_a_border_of_every_pattern(name: str, text: str) -> None:
+    assert set(sure_borders(as_array(text)).tolist()) <= borders_of(name, text)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_sure_border_is_a_border_beside_every_character(name: str) -> None:
+    everything = [chr(i) for i in range(0x10000) if not 0xD800 <= i < 0xE000]
+    text = "".join(f"{c}a{c} 5{c}. {c} \n{c}" for c in everything)
+
+    sure = set(sure_borders(as_array(text)).tolist())
+
+    assert len(sure) > 2 * len(everything) and sure <= borders_of(name, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("ab cd", [2]),
+        ("ab12", [2]),
+        ("a  b", [1]),
+        ("слово слово", [10]),
+        ("end.\n\nThe", [3]),
+        ("x\u3000 y", []),
+    ],
+)
+def test_the_sure_borders_of_a_worked_example(text: str, expected: list[int]) -> None:
+    assert sure_borders(as_array(text)).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("word " * 200, False),
+        ("x" * 101, True),
+        ("x" * 100, False),
+        ("é" * 51, True),
+        ("一二。" * 100, False),
+        ("a " + " " * 101, True),
+        ("=" * 101, True),
+        ("=\t" * 100, False),
+    ],
+)
+def test_a_longer_piece_is_found(text: str, expected: bool) -> None:
+    assert has_longer_piece("gpt2", [as_array("ok"), as_array(text)], 100) is expected
+
+
+def test_after_long_doubt_there_is_a_longer_piece() -> None:
+    text = as_array("一二。" * 100)
+
+    assert has_longer_piece("gpt2", [text] * 5, 100, patience=5 * 900) is False
+    assert has_longer_piece("gpt2", [text] * 5, 100, patience=5 * 900 - 1) is True
 
 
 # --- what is recognised --------------------------------------------------------------------------------------

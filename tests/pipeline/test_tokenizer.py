@@ -1,6 +1,7 @@
 """The stage that learns the vocabulary."""
 
 import json
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -124,15 +125,29 @@ def test_the_budget_is_learned_from_alone_and_reported(chain: Any) -> None:
 
 
 def test_a_long_piece_is_cut_for_learning_and_leaves_no_trace_in_the_file() -> None:
-    run = "".join(chr(97 + i * i % 26) for i in range(400_000))
+    run = "".join(random.Random(0).choices("abcdefghijklmnop", k=300_000))
 
     started = time.monotonic()
-    tokenizer = train([run], TokenizerConfig(vocab_size=400))
+    tokenizer = train([run], TokenizerConfig(vocab_size=1000))
 
-    assert (
-        time.monotonic() - started < 8
-    )  # uncut it takes ten times as long, and a hundred times with three times the text
+    assert time.monotonic() - started < 8  # uncut it takes twenty seconds, and three minutes for three times the text
     assert "FixedLength" not in tokenizer.to_str()
+
+
+def test_a_corpus_with_a_long_piece_is_cut_for_learning(bench: Any, tmp_path: Path) -> None:
+    source = tmp_path / "a.jsonl"
+    texts = [*(f"word{n} word{n} " * 20 for n in range(20)), *("ab" * n for n in range(300, 320))]
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    corpus = bench.corpus(source)
+
+    artifact = bench.make("pipeline.tokenizer", "--corpus", corpus.reference, "--vocab-size", "400")
+
+    from pipeline.arrow import read_rows
+
+    learned = [row["text"] for path in corpus.files("train-") for row in read_rows(path)]
+    config = TokenizerConfig(vocab_size=400)
+    assert artifact.read_json("tokenizer.json") == json.loads(train(learned, config).to_str())
+    assert artifact.read_json("tokenizer.json") != json.loads(train(learned, config, cut=False).to_str())
 
 
 def test_pieces_within_the_cap_are_learned_as_without_it() -> None:
