@@ -16,7 +16,8 @@ def summarize(artifact: Artifact) -> str:
             rejected = sum(artifact.manifest.counts.get("rejected", {}).values())
             return f"{_by_split(documents)} documents, {sum(size.values()) / 1e6:.1f} MB, {rejected:,} rejected"
         case "tokenizer":
-            return f"{facts['vocab_size']:,} ids, {facts['bytes_per_token']:.2f} bytes per token"
+            fit = facts["bytes_per_token"]  # none for one that was imported without a text to measure it on
+            return f"{facts['vocab_size']:,} ids" + (f", {fit:.2f} bytes per token" if fit is not None else "")
         case "shards":
             return f"{_by_split(facts['tokens'])} tokens"
         case "examples":
@@ -39,8 +40,9 @@ def next_commands(artifact: Artifact) -> list[str]:
         case "corpus":
             return [f"python -m pipeline.tokenizer --corpus {ref}"]
         case "tokenizer":
-            corpus = artifact.manifest.recipe.inputs["corpus"]
-            return [f"python -m pipeline.shards --corpus corpus:{corpus.id[:SHORT]} --tokenizer {ref}"]
+            corpus = artifact.manifest.recipe.inputs.get("corpus")
+            name = f"corpus:{corpus.id[:SHORT]}" if corpus else "corpus:ID"
+            return [f"python -m pipeline.shards --corpus {name} --tokenizer {ref}"]
         case "shards":
             return [f"python -m train.pretrain --shards {ref}"]
         case "model":
