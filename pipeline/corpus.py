@@ -16,11 +16,11 @@ import tyro
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Draft, Store
-from pipeline.cards import FOLDER, Documents, Source, load_card
+from pipeline.cards import Documents, Source, load_card
 from pipeline.errors import ConfigError, DataError
 from pipeline.parallel import Workers, map_parts
 from pipeline.process import say
-from pipeline.sources import SourceFile, open_source, source_of_path, unread_files
+from pipeline.sources import SourceFile, open_source, source_of_path
 from pipeline.stage import UNICODE, Job, Stage, main_of
 
 SPLITS = ("train", "validation", "test")
@@ -203,7 +203,8 @@ def _read_group(group: _Group) -> tuple[list[bytes], list[int]]:
     sizes: list[int] = []
     for source, file in group.files:
         for document in documents_of(source, file, block_bytes=group.block_bytes):
-            data = document.text.encode("utf-8") if document.text.strip() else b""
+            is_text = document.text.strip() and not document.reason
+            data = document.text.encode("utf-8") if is_text else b""
             row = {"text": document.text, "source": source.name, "place": document.place, "reason": document.reason}
             rows.append(row)
             digests.append(hashlib.sha256(data).digest())
@@ -270,13 +271,10 @@ def _write(draft: Draft, sources: tuple[Source, ...], gathered: _Gathered, part_
         documents[split] += 1
         size[split] += gathered.sizes[i]
         characters[split] += len(row["text"])
-    unread = [(source.name, path) for source in sources for path in unread_files(str(FOLDER / source.location))]
-    for source_name, path in unread:
-        rejects.add(source_name, path, "corpus", "file not read", "")
     for writer in writers.values():
         writer.close()
     draft.fact(documents=dict(documents), bytes=dict(size), characters=dict(characters))
-    draft.count(read=gathered.read + len(unread), documents=documents.total(), rejected=rejects.close())
+    draft.count(read=gathered.read, documents=documents.total(), rejected=rejects.close())
 
 
 def _splits_of_kept(sources: tuple[Source, ...], gathered: _Gathered) -> dict[int, str]:
@@ -318,7 +316,8 @@ def _write_sources(path: Path, files: Sequence[tuple[Source, SourceFile]]) -> No
     names: dict[str, list[str]] = {}
     sources = {source.name: source for source, _ in files}
     for source, file in files:
-        names.setdefault(source.name, []).append(file.name)
+        if not file.unread:
+            names.setdefault(source.name, []).append(file.name)
     with path.open("w", encoding="utf-8") as out:
         for name, source in sources.items():
             page: dict[str, Any] = {

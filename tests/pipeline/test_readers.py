@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from pipeline.cards import LEFT_OUT, Source
 from pipeline.errors import ConfigError, DataError
+from pipeline.formats import FORMATS
 from pipeline.readers import blocks_of, decode, documents_of, normalize, rows_of
-from pipeline.sources import FORMATS, SourceFile
+from pipeline.streams import SourceFile
 
 
 def file_of(path: Path, data: bytes | str) -> SourceFile:
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
-    return SourceFile(name=path.name, path=path, format=FORMATS[path.suffix], size=path.stat().st_size)
+    return SourceFile(name=path.name, location=str(path), format=FORMATS[path.suffix], size=path.stat().st_size)
 
 
 def source(**about: Any) -> Source:
@@ -56,18 +57,18 @@ def test_to_normalise_twice_is_to_normalise_once(text: str) -> None:
 
 @given(text=st.text(alphabet="ab \n", max_size=400), block_bytes=st.integers(1, 60))
 def test_blocks_put_together_are_the_text(text: str, block_bytes: int) -> None:
-    assert "".join(blocks_of(text, block_bytes)) == text
+    assert "".join(blocks_of([text], block_bytes)) == text
 
 
 def test_text_is_cut_at_blank_lines_if_there_are_any() -> None:
     text = "aaaa\naaaa\n\nbb\n\ncccc\ncccc\n\ndd"
 
-    assert list(blocks_of(text, 10)) == ["aaaa\naaaa\n\n", "bb\n\ncccc\ncccc\n\n", "dd"]
+    assert list(blocks_of([text], 10)) == ["aaaa\naaaa\n\n", "bb\n\ncccc\ncccc\n\n", "dd"]
 
 
 def test_a_long_paragraph_is_cut_at_line_ends_and_a_long_line_at_spaces() -> None:
-    assert list(blocks_of("aaaa\n" * 5, 10)) == ["aaaa\naaaa\n", "aaaa\naaaa\n", "aaaa\n"]
-    assert list(blocks_of("aaaa " * 5, 10)) == ["aaaa aaaa ", "aaaa aaaa ", "aaaa "]
+    assert list(blocks_of(["aaaa\n" * 5], 10)) == ["aaaa\naaaa\n", "aaaa\naaaa\n", "aaaa\n"]
+    assert list(blocks_of(["aaaa " * 5], 10)) == ["aaaa aaaa ", "aaaa aaaa ", "aaaa "]
 
 
 # --- rows ----------------------------------------------------------------------------------------------------
@@ -143,7 +144,7 @@ def test_plain_text_has_no_rows(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="is txt, which has no rows"):
         list(rows_of(source(), file))
-    with pytest.raises(ConfigError, match="use file, blocks or separator"):
+    with pytest.raises(ConfigError, match="use file, blocks, paragraphs"):
         list(documents_of(source(documents="rows"), file, block_bytes=9))
 
 
