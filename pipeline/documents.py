@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 TOO_LONG = "longer than max_document_bytes"
 """the reason of such a reject"""
@@ -12,8 +12,7 @@ _WINDOW = 2**23
 """characters in which the end of a block is looked for; a run without any space is cut there"""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """A piece of text and where it came from; one with a reason is left out, and its text is an excerpt."""
 
     text: str

@@ -3,7 +3,6 @@
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 
 from pipeline.cards import LEFT_OUT, Source
 from pipeline.containers import Part, parts_in
@@ -84,10 +83,10 @@ def _with_replaced(part: Part, documents: Iterator[Document]) -> Iterator[Docume
     for document in documents:
         if held:
             yield held
-        held = replace(document, replaced=part.replaced - told)
+        held = document._replace(replaced=part.replaced - told)
         told = part.replaced
     if held:
-        yield replace(held, replaced=held.replaced + part.replaced - told)
+        yield held._replace(replaced=held.replaced + part.replaced - told)
 
 
 def _documents_in(source: Source, part: Part, block_bytes: int) -> Iterator[Document]:
@@ -190,12 +189,13 @@ def _text_of_html(source: Source, part: Part) -> Iterator[str]:
 def _documents_of_rows(source: Source, part: Part, block_bytes: int) -> Iterator[Document]:
     columns = {*fields_of(source.text), *source.without}
     text_of = _text_maker(source)
+    limit, is_cut, is_chosen = source.max_document_bytes, source.documents == "blocks", bool(source.without)
     for found in _rows_in(source, part, columns):
         if isinstance(found, Document):
             yield found
             continue
         place, row = found
-        if source.without and source.leaves_out(row):
+        if is_chosen and source.leaves_out(row):
             yield Document("", place, LEFT_OUT)
             continue
         try:
@@ -203,9 +203,9 @@ def _documents_of_rows(source: Source, part: Part, block_bytes: int) -> Iterator
         except BadRow as error:
             yield settle(source, place, error, "")
             continue
-        if is_longer(text, source.max_document_bytes):
+        if is_longer(text, limit):
             yield Document("", place, TOO_LONG)
-        elif source.documents == "blocks":
+        elif is_cut:
             yield from _blocks(place, [normalize(text)], block_bytes)
         else:
             yield Document(normalize(text).strip("\n"), place)
