@@ -102,15 +102,18 @@ def paragraphs_of(chunks: Iterable[str], limit: int) -> Iterator[str | None]:
 
 
 def sections_of(chunks: Iterable[str], heading: re.Pattern[str], limit: int) -> Iterator[str | None]:
-    """Yield the text up to each line whose start matches `heading`; text before the first is a section too."""
+    """Yield the text up to each line whose start matches `heading`; text before the first is a section too.
+
+    A line that is too long takes what follows it up to the next heading along, but not what is before it.
+    """
     held = _Held(limit)
     is_open = False
     for line in _lines(chunks, limit):
-        if line is not None and heading.match(line):
+        if line is None or heading.match(line):
             if is_open:
                 yield held.take()
             is_open = True
-        is_open = is_open or line is None or bool(line.strip())
+        is_open = is_open or bool(line and not line.isspace())
         held.add_line(line)
     if is_open:
         yield held.take()

@@ -109,6 +109,8 @@ def fetch_url(source: Source, store: Store) -> Path:
         except ImportError as error:
             raise UnavailableError(f"source {source.name}: {url} needs another package: {error}") from error
         except Exception as error:  # every file system has errors of its own
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             raise UnavailableError(f"source {source.name}: {url} could not be fetched: {_said(error)}") from error
         _check(found, source, url)
         _keep(path, cached)
