@@ -23,7 +23,7 @@ from pipeline.streams import SourceFile
 from pipeline.tables import arrow_rows, parquet_rows
 from pipeline.templates import fields_of, render
 
-__all__ = ["Document", "Row", "blocks_of", "decode", "documents_of", "normalize", "rows_of"]
+__all__ = ["Document", "Row", "blocks_of", "decode", "documents_of", "may_be_cut", "normalize", "rows_of"]
 
 
 # --- rows ----------------------------------------------------------------------------------------------------
@@ -61,8 +61,10 @@ def _rows_in(source: Source, part: Part, columns: Iterable[str]) -> Iterator[Fou
 # --- documents -----------------------------------------------------------------------------------------------
 
 
-def documents_of(source: Source, file: SourceFile, *, block_bytes: int) -> Iterator[Document]:
+def documents_of(source: Source, file: SourceFile, *, block_bytes: int, cut_texts: bool = False) -> Iterator[Document]:
     """Yield the documents of a file, normalised; those of a source of blocks cut to about `block_bytes`.
+
+    With `cut_texts` text is cut into blocks too where the source leaves the choice; a row is a document always.
 
     What is left out is a document with a reason, so that all that was found is accounted for.  A file is read as a
     stream; the memory needed is a small multiple of the source's `max_document_bytes`.
@@ -70,10 +72,17 @@ def documents_of(source: Source, file: SourceFile, *, block_bytes: int) -> Itera
     for part in parts_in(source, file):
         if isinstance(part, Document):
             yield part
-        elif source.errors == "replace":
-            yield from _with_replaced(part, _documents_in(source, part, block_bytes))
+            continue
+        documents = _documents_in(source, part, block_bytes, cut_texts)
+        if source.errors == "replace":
+            yield from _with_replaced(part, documents)
         else:
-            yield from _documents_in(source, part, block_bytes)
+            yield from documents
+
+
+def may_be_cut(source: Source, file: SourceFile) -> bool:
+    """Tell whether it was left open how (some of) a file becomes documents: it is text, or an archive."""
+    return source.documents == "auto" and not file.unread and file.format in (*TEXTS, "")
 
 
 def _with_replaced(part: Part, documents: Iterator[Document]) -> Iterator[Document]:
@@ -89,7 +98,7 @@ def _with_replaced(part: Part, documents: Iterator[Document]) -> Iterator[Docume
         yield held._replace(replaced=held.replaced + part.replaced - told)
 
 
-def _documents_in(source: Source, part: Part, block_bytes: int) -> Iterator[Document]:
+def _documents_in(source: Source, part: Part, block_bytes: int, cut_texts: bool) -> Iterator[Document]:
     if part.format not in TEXTS:
         yield from _documents_of_rows(source, part, block_bytes)
         return
@@ -99,10 +108,10 @@ def _documents_in(source: Source, part: Part, block_bytes: int) -> Iterator[Docu
             "sections or separator."
         )
     chunks = _unix_line_ends(_text_of_html(source, part) if part.format == "html" else utf8_chunks(part))
-    if source.documents in ("auto", "file"):
-        yield from _whole(source, part, chunks, block_bytes)
-    elif source.documents == "blocks":
+    if source.documents == "blocks" or (cut_texts and source.documents == "auto"):
         yield from _blocks(part.name, chunks, block_bytes)
+    elif source.documents in ("auto", "file"):
+        yield from _whole(source, part, chunks, block_bytes)
     else:
         number = 0
         for number, text in enumerate(_cut(source, chunks), 1):

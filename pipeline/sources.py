@@ -82,7 +82,7 @@ def _checked_files(source: Source, store: Store) -> list[SourceFile]:
         raise MissingError(f"source {source.name}: {location} does not exist or holds no file that can be read.")
     if found != source.sha256:
         raise IntegrityError(
-            f"source {source.name}: {location} has sha256 {found[:SHORT]} instead of {source.sha256[:SHORT]}: it "
+            f"source {source.name}: {location} has sha256 {found} instead of {source.sha256[:SHORT]}: it "
             "changed since it was described. Restore it, or run again without naming the old artifact."
         )
     return files

@@ -15,7 +15,7 @@ from pipeline.cards import LEFT_OUT, Source
 from pipeline.documents import TOO_LONG, paragraphs_of, parts_of, sections_of
 from pipeline.errors import ConfigError, DataError, UnavailableError
 from pipeline.formats import FORMATS
-from pipeline.readers import blocks_of, decode, documents_of, normalize, rows_of
+from pipeline.readers import blocks_of, decode, documents_of, may_be_cut, normalize, rows_of
 from pipeline.streams import SourceFile
 
 
@@ -569,3 +569,17 @@ def test_without_the_package_for_pages_it_is_named(tmp_path: Path, monkeypatch: 
 
     with pytest.raises(UnavailableError, match=r'pip install "cairn-lm\[html\]"'):
         found(source(), file_of(tmp_path / "a.html", PAGE))
+
+
+# --- few documents -------------------------------------------------------------------------------------------
+
+
+def test_where_the_choice_is_left_texts_may_be_cut_and_rows_never(tmp_path: Path) -> None:
+    text = "one\n\ntwo\n\nthree"
+    files = [file_of(tmp_path / "a.txt", text), file_of(tmp_path / "a.jsonl", json.dumps({"text": text}))]
+
+    cut = [[d.text for d in documents_of(source(), file, block_bytes=4, cut_texts=True)] for file in files]
+
+    assert cut == [["one", "two", "three"], [text]]
+    assert [may_be_cut(source(), file) for file in files] == [True, False]
+    assert not may_be_cut(source(documents="file"), files[0])

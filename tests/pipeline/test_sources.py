@@ -580,3 +580,19 @@ def test_what_was_downloaded_from_the_hub_is_read_without_asking_again(store: St
     [file] = open_source(Source(name="hub", location=location), store)
 
     assert (file.name, text_of(file)) == ("b-train.arrow", "from the hub")
+
+
+def test_a_data_set_is_downloaded_by_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`datasets` reads a folder just as it reads the hub; this process may stay offline all the while."""
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    about = Source(name="hub", location=f"hf:a/b@{COMMIT}")
+    wanted = (str(tmp_path / "set"), COMMIT, None, "train", str(tmp_path / "kept"))
+
+    [path] = fetching._in_process_of_its_own(fetching._download, about, *wanted)
+
+    file = SourceFile(name="x.arrow", location=path, format="arrow", size=1)
+    assert (text_of(file), os.environ["HF_HUB_OFFLINE"]) == ("onetwo", "1")
+    with pytest.raises(UnavailableError, match="source hub: hf:a/b@.* could not be downloaded: .*nothing"):
+        fetching._in_process_of_its_own(fetching._download, about, str(tmp_path / "nothing"), *wanted[1:])
