@@ -18,12 +18,22 @@ from pipeline.documents import (
 )
 from pipeline.errors import CairnError, ConfigError, DataError, UnavailableError
 from pipeline.formats import TEXTS
-from pipeline.rows import TEXT_READERS, BadRow, Found, Row, decode, read_whole, settle, utf8_chunks
+from pipeline.json_rows import json_rows, jsonl_rows
+from pipeline.rows import BadRow, Found, Row, csv_rows, decode, read_whole, settle, utf8_chunks, yaml_rows
 from pipeline.streams import SourceFile
 from pipeline.tables import arrow_rows, parquet_rows
 from pipeline.templates import fields_of, render
 
 __all__ = ["Document", "Row", "blocks_of", "decode", "documents_of", "may_be_cut", "normalize", "rows_of"]
+
+
+_TEXT_READERS: dict[str, Callable[[Source, Part], Iterator[Found]]] = {
+    "jsonl": jsonl_rows,
+    "json": json_rows,
+    "csv": csv_rows,
+    "tsv": csv_rows,
+    "yaml_conversations": yaml_rows,
+}
 
 
 # --- rows ----------------------------------------------------------------------------------------------------
@@ -50,7 +60,7 @@ def rows_of(
 def _rows_in(source: Source, part: Part, columns: Iterable[str]) -> Iterator[Found]:
     if part.format in ("parquet", "arrow"):
         return (parquet_rows if part.format == "parquet" else arrow_rows)(source, part, tuple(columns))
-    reader = TEXT_READERS.get(part.format)
+    reader = _TEXT_READERS.get(part.format)
     if reader is None:
         raise ConfigError(
             f"source {source.name}: {part.name} is {part.format or 'of no known format'}, which has no rows."
