@@ -1,5 +1,7 @@
 """Machinery: data cards: a Hugging Face dataset card whose front matter is the definition of a source."""
 
+import codecs
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,8 +20,14 @@ FOLDER = Path(__file__).parent.parent / "data_cards"
 LEFT_OUT = "left out by the card"
 """the reason of such a reject"""
 
-Documents = Literal["auto", "file", "blocks", "separator", "rows"]
-Format = Literal["", "txt", "json", "jsonl", "csv", "tsv", "parquet", "yaml_conversations"]
+Documents = Literal["auto", "file", "blocks", "paragraphs", "sections", "separator", "rows"]
+Format = Literal["", "txt", "html", "json", "jsonl", "csv", "tsv", "parquet", "arrow", "yaml_conversations"]
+Errors = Literal["strict", "replace"]
+BadRows = Literal["error", "reject"]
+
+MAX_DOCUMENT_BYTES = 2**26
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
+_NO_TEXT_ENCODINGS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf_7", "undefined")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,24 +45,42 @@ class Source:
 
     name: str
     location: str
-    """a path or glob (relative to the cards that ship), or pypi:NAME==VERSION#MEMBER"""
-    sha256: str
-    """of the file, of the wheel, or of the list of files below a folder"""
+    """a path or glob (relative to the cards that ship), pypi:NAME==VERSION#MEMBER, hf:OWNER/NAME@COMMIT, or a URL"""
+    sha256: str = ""
+    """of the file, of the wheel, or of the list of files below a folder; a commit of hf: needs none"""
     member_sha256: str = ""
+    """of the file inside the wheel"""
     license: str = "unknown"
     attribution: str = ""
     format: Format = ""
+    """of every file or member, where suffixes do not say it"""
     columns: tuple[str, ...] = ()
+    """the names of the columns of a csv or tsv that has no header line"""
+    encoding: str = "utf-8"
+    """of text and tables of text, by Python's name for it"""
+    errors: Errors = "strict"
+    """what a byte is that means nothing in the encoding: an error, or replaced and counted"""
     exclude: tuple[str, ...] = ()
-    """globs of members that are left out"""
+    """globs of files and members that are left out"""
     without: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """rows whose field has one of these values are left out"""
+    bad_rows: BadRows = "error"
+    """what a row is that cannot be used: an error, or left out and counted"""
+    max_document_bytes: int = MAX_DOCUMENT_BYTES
+    """a longer line or row is left out; so much of a file is held in memory at most, a few times over"""
     documents: Documents = "auto"
+    """how text becomes documents; auto is file, but blocks where files are few or too long"""
     separator: str = ""
+    """the text between two documents, for documents: separator"""
+    split_at: str = ""
+    """a regular expression for the start of the lines at which a document starts, for documents: sections"""
     text: str = "{text}"
+    """a template over the fields of a row"""
     label: str = "label"
+    """the field that is the label"""
     pairs: tuple[Pair, ...] = ()
     split: dict[str, float] = field(default_factory=dict)
+    """the share of documents that goes to validation and test"""
 
     def __post_init__(self) -> None:
         for template in [self.text, *(t for pair in self.pairs for t in (pair.prompt, pair.reply))]:
@@ -67,6 +93,28 @@ class Source:
             raise ConfigError(f"source {self.name}: a split is validation or test, not {sorted(unknown)[0]!r}.")
         if (self.documents == "separator") != bool(self.separator):
             raise ConfigError(f"source {self.name}: documents = separator and the separator itself belong together.")
+        if (self.documents == "sections") != bool(self.split_at):
+            raise ConfigError(f"source {self.name}: documents = sections and split_at belong together.")
+        if self.max_document_bytes < 1:
+            raise ConfigError(f"source {self.name}: max_document_bytes must be at least 1.")
+        if not self.sha256 and not self.location.startswith("hf:"):
+            raise ConfigError(f"source {self.name}: sha256 is missing; sha256sum prints that of a file.")
+        self._check_encoding()
+        try:
+            re.compile(self.split_at)
+        except re.error as error:
+            raise ConfigError(
+                f"source {self.name}: split_at {self.split_at!r} is no regular expression: {error}."
+            ) from error
+
+    def _check_encoding(self) -> None:
+        try:
+            found = codecs.lookup(self.encoding).name.replace("-", "_")
+            b"a".decode(self.encoding, "replace")  # refuses what encodes no text, such as base64
+        except (LookupError, UnicodeError, ValueError) as error:
+            raise ConfigError(f"source {self.name}: {self.encoding!r} is no encoding that Python knows.") from error
+        if found in _NO_TEXT_ENCODINGS:
+            raise ConfigError(f"source {self.name}: {self.encoding!r} is no encoding for files of text.")
 
     def leaves_out(self, row: Mapping[str, Any]) -> bool:
         """Tell whether the card leaves this row out."""
@@ -75,6 +123,11 @@ class Source:
     @property
     def as_license(self) -> License:
         return License(source=self.name, license=self.license, attribution=self.attribution)
+
+
+def is_remote(location: str) -> bool:
+    """Tell whether a location has to be fetched: it is no path."""
+    return location.startswith(("pypi:", "hf:")) or bool(_URL.match(location))
 
 
 def card_names() -> list[str]:
@@ -129,7 +182,7 @@ def _with_lists(table: JSON, key: str) -> JSON:
 
 def _portable(location: str, folder: Path) -> str:
     """Keep a path relative when it is below the shipped cards, so that the id is the same on every machine."""
-    if location.startswith("pypi:"):
+    if is_remote(location):
         return location
     path = (folder / Path(location).expanduser()).absolute()
     return path.relative_to(FOLDER).as_posix() if path.is_relative_to(FOLDER) else str(path)

@@ -19,19 +19,33 @@ from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.files import link_or_copy, write_json
 from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Draft, Store
-from pipeline.cards import FOLDER, Documents, Source, load_card
+from pipeline.cards import MAX_DOCUMENT_BYTES, BadRows, Documents, Errors, Format, Source, load_card
 from pipeline.cleaning import step as cleaning
 from pipeline.cleaning.chain import clean, packages_of, resolve_steps, settings_of, tallies_in, tallies_of
 from pipeline.errors import ConfigError
 from pipeline.parallel import Workers
 from pipeline.process import say
-from pipeline.sources import SourceFile, open_source, source_of_path, unread_files
+from pipeline.readers import documents_of, may_be_cut
+from pipeline.sources import may_hold_html, open_source, source_of_path
 from pipeline.splits import SPLITS, fill_empty, smallest_of, split_of
 from pipeline.stage import UNICODE, Job, Stage, main_of
+from pipeline.streams import SourceFile
 from pipeline.work import RESULT, Work
 
 FEW_DOCUMENTS = 100
 """below this many documents, whole files are cut into blocks so that both splits get some"""
+_OF_OWN_SOURCE = (
+    "text",
+    "documents",
+    "separator",
+    "split_at",
+    "encoding",
+    "errors",
+    "bad_rows",
+    "max_document_bytes",
+    "format",
+    "columns",
+)
 _READ_BYTES = 2**26
 _REJECTS_IN_FILE = 50_000
 _DIGESTS = "digests.bin"
@@ -44,13 +58,27 @@ class CorpusConfig:
     cards: tuple[str, ...] = ()
     """data cards to read: shipped names, or paths ending in .md"""
     source: str | None = None
-    """a file or folder of your own, instead of cards: .txt .md .jsonl .json .csv .tsv .parquet"""
+    """a file or folder of your own, instead of cards: text, HTML or rows, packed or not (README: your own text)"""
     text: str = "{text}"
     """for rows of --source: a template of the fields that make the text"""
     documents: Documents = "auto"
-    """for --source: how a file becomes documents"""
+    """for --source: how text becomes documents; auto is file, but blocks where documents are few or too long"""
     separator: str = ""
     """for --source with --documents separator: the text between two documents"""
+    split_at: str = ""
+    """for --source with --documents sections: a regular expression for the start of a document's first line"""
+    encoding: str = "utf-8"
+    """for --source: of text and tables of text, by Python's name for it"""
+    errors: Errors = "strict"
+    """for --source: a byte that means nothing in the encoding is an error, or replaced and counted"""
+    bad_rows: BadRows = "error"
+    """for --source: a row that cannot be used is an error, or left out and counted"""
+    max_document_bytes: int = MAX_DOCUMENT_BYTES
+    """for --source: a longer line or row is left out; this bounds the memory of reading"""
+    format: Format = ""
+    """for --source: of every file, where suffixes do not say it"""
+    columns: tuple[str, ...] = ()
+    """for --source: the names of the columns of a csv or tsv without a header line"""
     validation_fraction: float = 0.05
     """share of the documents held out, for sources whose card does not say"""
     block_bytes: int = 4096
@@ -61,6 +89,8 @@ class CorpusConfig:
     """text in one file of the corpus, about; every step works on one part at a time"""
     sources: Annotated[tuple[Source, ...], tyro.conf.Suppress] = ()
     """what the cards and paths say; filled in by the program"""
+    extracts_html: Annotated[bool, tyro.conf.Suppress] = False
+    """whether a source holds HTML, whose text depends on the extracting library; filled in by the program"""
 
     def __post_init__(self) -> None:
         if not 0 < self.validation_fraction < 1:
@@ -83,13 +113,10 @@ def resolve(config: CorpusConfig, store: Store) -> CorpusConfig:
     plain = CorpusConfig()
     return replace(
         config,
-        cards=(),
-        source=None,
-        text=plain.text,
-        documents=plain.documents,
-        separator=plain.separator,
+        **{name: getattr(plain, name) for name in ("cards", "source", *_OF_OWN_SOURCE)},
         clean=resolve_steps(config.clean, store),
         sources=filled,
+        extracts_html=any(map(may_hold_html, filled)),
     )
 
 
@@ -107,8 +134,8 @@ def own_source(config: CorpusConfig, store: Store) -> tuple[Source, ...]:
     path = Path(config.source).expanduser()
     if path.suffix == ".md" and path.is_file() and path.read_bytes()[:4] == b"---\n":
         say(f"{path} starts like a data card; it is read as text. To use it as a card: --cards {path}")
-    found = source_of_path(path, store)
-    return (replace(found, text=config.text, documents=config.documents, separator=config.separator),)
+    found = source_of_path(path, store, format_=config.format)
+    return (replace(found, **{name: getattr(config, name) for name in _OF_OWN_SOURCE}),)
 
 
 def run(job: Job[CorpusConfig, Workers]) -> Artifact:
@@ -146,12 +173,12 @@ class _Read:
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """A task: consecutive files of the sources, or what could not be read of them."""
+    """A task: consecutive files of the sources."""
 
-    files: tuple[tuple[Source, SourceFile], ...] = ()
-    unread: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[Source, SourceFile], ...]
     block_bytes: int
     part_bytes: int
+    cut_texts: bool
 
 
 def open_files(config: CorpusConfig, store: Store) -> list[tuple[Source, SourceFile]]:
@@ -165,33 +192,27 @@ def _read(work: Work, config: CorpusConfig, files: list[tuple[Source, SourceFile
     results = _read_groups(work, "read", config, files, config.block_bytes)
     tallies = [tally for result in results for tally in result["tallies"]]
     documents, size = (sum(tally[name] for tally in tallies) for name in ("documents_out", "bytes_out"))
-    if documents >= FEW_DOCUMENTS or not any(_may_be_cut(*entry) for entry in files):
-        return _Read(
-            phase="read", parts=_parts_of(work, "read"), files=files, block_bytes=config.block_bytes if cut else None
-        )
+    if documents >= FEW_DOCUMENTS or not any(may_be_cut(*entry) for entry in files):
+        parts = _parts_of(work, "read")
+        return _Read(phase="read", parts=parts, files=files, block_bytes=config.block_bytes if cut else None)
     block_bytes = max(1, min(config.block_bytes, size // 16))
-    files = [_as_blocks(source, file) for source, file in files]
-    _read_groups(work, "read-blocks", config, files, block_bytes)
+    _read_groups(work, "read-blocks", config, files, block_bytes, cut_texts=True)
     return _Read(phase="read-blocks", parts=_parts_of(work, "read-blocks"), files=files, block_bytes=block_bytes)
 
 
-def _may_be_cut(source: Source, file: SourceFile) -> bool:
-    """Tell whether it was left open how a file becomes documents; a row is a document always."""
-    return source.documents == "auto" and file.format == "txt"
-
-
-def _as_blocks(source: Source, file: SourceFile) -> tuple[Source, SourceFile]:
-    return (replace(source, documents="blocks") if _may_be_cut(source, file) else source), file
-
-
 def _read_groups(
-    work: Work, phase: str, config: CorpusConfig, files: Sequence[tuple[Source, SourceFile]], block_bytes: int
+    work: Work,
+    phase: str,
+    config: CorpusConfig,
+    files: Sequence[tuple[Source, SourceFile]],
+    block_bytes: int,
+    *,
+    cut_texts: bool = False,
 ) -> list[dict[str, Any]]:
-    unread = [(source.name, path) for source in config.sources for path in unread_files(str(FOLDER / source.location))]
-    plain = _Group(block_bytes=block_bytes, part_bytes=config.part_bytes)
-    groups = [replace(plain, files=group) for group in _grouped(files)]
-    if unread:
-        groups.append(replace(plain, unread=tuple(unread)))
+    groups = [
+        _Group(files=group, block_bytes=block_bytes, part_bytes=config.part_bytes, cut_texts=cut_texts)
+        for group in _grouped(files)
+    ]
     return work.map(phase, _read_group, groups, label="reading")
 
 
@@ -255,14 +276,11 @@ def _in_parts(
 
 def _found_in(group: _Group) -> Iterator[tuple[str, str, str, cleaning.Outcome]]:
     """Yield (source, text, place, outcome) of everything that a group of files holds."""
-    from pipeline.readers import documents_of
-
     for source, file in group.files:
-        for document in documents_of(source, file, block_bytes=group.block_bytes):
+        for document in documents_of(source, file, block_bytes=group.block_bytes, cut_texts=group.cut_texts):
             reason = document.reason or ("" if document.text and not document.text.isspace() else "empty")
-            yield source.name, document.text, document.place, cleaning.Outcome(document.text, reason)
-    for source_name, path in group.unread:
-        yield source_name, "", path, cleaning.Outcome("", "file not read")
+            counts = {"characters replaced": document.replaced} if document.replaced else {}
+            yield source.name, document.text, document.place, cleaning.Outcome(document.text, reason, counts)
 
 
 # --- splitting and writing -----------------------------------------------------------------------------------
@@ -435,7 +453,8 @@ def _write_sources(path: Path, files: Sequence[tuple[Source, SourceFile]]) -> No
     names: dict[str, list[str]] = {}
     sources = {source.name: source for source, _ in files}
     for source, file in files:
-        names.setdefault(source.name, []).append(file.name)
+        if not file.unread:
+            names.setdefault(source.name, []).append(file.name)
     with path.open("w", encoding="utf-8") as out:
         for name, source in sources.items():
             page: dict[str, Any] = {
@@ -462,7 +481,7 @@ STAGE = Stage(
     roles={},
     determinism="bytes",
     toolchain=(UNICODE, "pyarrow"),
-    uses=lambda config: packages_of(config.clean),
+    uses=lambda config: (*packages_of(config.clean), *(["trafilatura"] if config.extracts_html else [])),
     run=run,
     resolve=resolve,
     licenses=licenses,

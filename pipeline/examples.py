@@ -19,6 +19,7 @@ from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Draft, Store
 from pipeline.cards import LEFT_OUT, Pair, Source, load_card
 from pipeline.corpus import check_names
+from pipeline.documents import Document
 from pipeline.errors import ConfigError, DataError
 from pipeline.parallel import Workers, map_parts
 from pipeline.sources import SourceFile, open_source, source_of_path
@@ -208,23 +209,30 @@ def sha256_of_text(parts: tuple[str, ...], label: str) -> bytes:
 
 def _candidates(task: ExampleTask, source: Source, store: Store, scratch: Path) -> Iterator[_Row | _Rejected]:
     for file in open_source(source, store):
-        for place, row in checked_rows(source, file, scratch):
+        rejected: list[Document] = []
+        rows = checked_rows(source, file, scratch, rejected)
+        yield from (_Rejected(source.name, one.place, one.reason, one.text) for one in rejected)
+        for place, row in rows:
             if source.leaves_out(row):
                 yield _Rejected(source.name, place, LEFT_OUT, str(row))
             else:
                 yield from _pairs(source, place, row) if task == "conversation" else _labelled(source, place, row)
 
 
-def checked_rows(source: Source, file: SourceFile, scratch: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (place, row), checked strictly, and read by `datasets` where it has a reader for the format."""
+def checked_rows(
+    source: Source, file: SourceFile, scratch: Path, rejected: list[Document]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return (place, row), checked strictly, and read by `datasets` where it has a reader for the format.
+
+    What is left out is added to `rejected`.
+    """
     from pipeline.readers import rows_of
 
-    strict = list(rows_of(source, file))
-    if not strict or file.format not in ("csv", "tsv", "jsonl", "parquet"):
-        yield from strict
-        return
+    strict = list(rows_of(source, file, rejected.append))
+    if not strict or rejected or file.format not in ("csv", "tsv", "jsonl", "parquet"):
+        return strict
     kept = _datasets_rows(source, file, scratch, strict)
-    yield from ((place, row) for (place, _), row in zip(strict, kept, strict=True))
+    return [(place, row) for (place, _), row in zip(strict, kept, strict=True)]
 
 
 def _datasets_rows(
@@ -232,9 +240,11 @@ def _datasets_rows(
 ) -> Iterator[dict[str, Any]]:
     from datasets import Features, Value, disable_progress_bars, load_dataset
 
+    from pipeline.containers import copy_bytes
+
     disable_progress_bars()
     path = scratch / f"{hashlib.sha256(file.name.encode()).hexdigest()[:16]}.{file.format}"
-    path.write_bytes(file.read_bytes())
+    copy_bytes(source, file, path)
     options: dict[str, Any] = {}
     if file.format in ("csv", "tsv"):
         columns = list(strict[0][1]) if strict else list(source.columns)
@@ -292,7 +302,7 @@ def _pairs(source: Source, place: str, row: dict[str, Any]) -> Iterator[_Row | _
 
 
 def _render(template: str, row: dict[str, Any], place: str, source: Source) -> str | None:
-    from pipeline.readers import normalize
+    from pipeline.documents import normalize
     from pipeline.templates import render
 
     try:

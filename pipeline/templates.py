@@ -84,6 +84,8 @@ def _filled(match: re.Match[str], row: Mapping[str, Any]) -> str:
     if match[1] not in row:
         raise DataError(f"there is no field {match[1]!r}.{nearest(match[1], list(row))}")
     value = row[match[1]]
+    if isinstance(value, bytes):
+        raise DataError(f"the field {match[1]!r} holds bytes, not text.")
     for name in match[2].split("|")[1:]:
         value = FILTERS[name](value) if value else value
     return ", ".join(_lines(value)) if isinstance(value, list) else "" if value is None else str(value)

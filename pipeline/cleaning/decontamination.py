@@ -84,7 +84,7 @@ class Decontaminate(DocumentStep):
                 f"decontaminate: {path} has sha256 {found[:SHORT]} instead of {pin[1][:SHORT]}: it changed since the "
                 "corpus was described. Restore it, or run again without naming the old artifact."
             )
-        source = Source(name=path.stem, location=str(path), sha256=pin[1] if pin else "", documents="file")
+        source = Source(name=path.stem, location=str(path), sha256=pin[1] if pin else "unpinned", documents="file")
         for file in local_files(str(path)):
             if file.format in _TEXT_FORMATS:
                 separator = "\n" if self.items == "lines" else "\n\n"

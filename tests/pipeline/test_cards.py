@@ -56,6 +56,24 @@ def test_a_shipped_location_is_relative_and_ones_own_is_absolute(card: Path) -> 
     assert load_card(str(card)).location == str(card.parent / "texts" / "a.txt")
 
 
+@pytest.mark.parametrize(
+    "location", ["https://example.org/a.txt", "s3://bucket/a.txt", "pypi:a==1#b", "hf:a/b@" + "0" * 40]
+)
+def test_a_location_that_is_no_path_stays_as_it_is(card: Path, location: str) -> None:
+    card.write_text(CARD.format(sha="ab" * 32, more="").replace("texts/a.txt", f'"{location}"'))
+
+    assert load_card(str(card)).location == location
+
+
+def test_every_key_of_a_source_is_explained(card: Path) -> None:
+    import dataclasses
+
+    explained = (FOLDER / "README.md").read_text(encoding="utf-8")
+
+    keys = {field.name for field in dataclasses.fields(Source)} - {"name", "license"}
+    assert {key for key in keys if f"| `{key}` |" not in explained} == set()
+
+
 def test_a_source_takes_its_name_from_the_file_and_its_licence_from_the_front_matter(card: Path) -> None:
     card.write_text(CARD.format(sha="ab" * 32, more="  split: {validation: 0.25}"))
 
@@ -85,6 +103,15 @@ WRONG = {
     "whole split": (CARD.format(sha="x", more="  split: {validation: 0.5, test: 0.5}"), "leave some for train"),
     "unknown split": (CARD.format(sha="x", more="  split: {dev: 0.5}"), "a split is validation or test, not 'dev'"),
     "separator alone": (CARD.format(sha="x", more='  separator: "#"'), "belong together"),
+    "heading alone": (CARD.format(sha="x", more='  split_at: "#"'), "sections and split_at belong together"),
+    "no heading": (CARD.format(sha="x", more="  documents: sections"), "sections and split_at belong together"),
+    "wrong heading": (CARD.format(sha="x", more='  documents: sections\n  split_at: "("'), "no regular expression"),
+    "unknown encoding": (CARD.format(sha="x", more="  encoding: utf-9"), "'utf-9' is no encoding that Python knows"),
+    "encoding of no text": (CARD.format(sha="x", more="  encoding: base64"), "'base64' is no encoding"),
+    "encoding of names": (CARD.format(sha="x", more="  encoding: punycode"), "no encoding for files of text"),
+    "no length": (CARD.format(sha="x", more="  max_document_bytes: 0"), "max_document_bytes must be at least 1"),
+    "no hash": (CARD.format(sha='""', more=""), "sha256 is missing"),
+    "unknown policy": (CARD.format(sha="x", more="  bad_rows: skip"), "must be one of 'error', 'reject'"),
     "unknown way": (CARD.format(sha="x", more="  documents: lines"), "must be one of 'auto', 'file', 'blocks'"),
 }
 
