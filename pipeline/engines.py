@@ -2,11 +2,12 @@
 
 `tokenizers` is the reference and the fallback.  A faster engine is used when it is installed, when it says that it can
 do this tokenizer, and when it gives the same ids as the reference on `hard_texts`; whoever encodes a part also compares
-a sample of that part and counts its bytes (`distrust`).  What this promises: an engine that differs on
-a hard text or on a sample never writes a byte; one that differed elsewhere only would not be found by it.
+a sample of that part and counts its bytes (`distrust`).  What this promises: an engine that differs on a hard text or
+on a sample never writes a byte, and every character of Unicode is cut as the reference cuts it (a test tries them all).
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -18,6 +19,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from pipeline.encoding import CONTROL_TOKENS, TextEncoder, token_dtype
 from pipeline.errors import UnavailableError
 from pipeline.hard_texts import hard_texts
+from pipeline.process import version_of
 
 EncoderName: TypeAlias = Literal["auto", "tokenizers", "tiktoken", "gigatoken"]
 REFERENCE = "tokenizers"
@@ -170,11 +172,17 @@ class Tiktoken:
 
 
 class Gigatoken:
-    """`gigatoken`, made anew whenever its cache of words has grown too large."""
+    """`gigatoken`, made anew whenever its cache of words has grown too large.
+
+    It cuts words by a newer Unicode than `tokenizers`, so a document with one of the letters that differ is encoded by
+    the reference.  That these are all was found by trying every character with the versions of `COMPARED`.
+    """
 
     name = "gigatoken"
 
     def __init__(self, folder: Path, cache_bytes: int = CACHE_BYTES) -> None:
+        check_versions()
+        self._reference = Reference(folder)
         self._page = (folder / "tokenizer.json").read_bytes()
         self._dtype = token_dtype(len(json.loads(self._page)["model"]["vocab"]) + len(CONTROL_TOKENS))
         self._cache_bytes = cache_bytes
@@ -186,6 +194,9 @@ class Gigatoken:
     def encode_documents(self, documents: Any) -> tuple[Any, Any]:
         ids: list[Any] = []
         for document in _as_bytes(documents):
+            if holds_newer_letter(document):
+                ids.append(self._reference.encode_documents([document.decode("utf-8")])[0])
+                continue
             # One by one: for a batch it would import awkward, which takes longer than encoding a part.
             ids.append(self._engine.encode(document))
             self._unchecked += len(document)
@@ -205,6 +216,35 @@ class Gigatoken:
             return gigatoken.Tokenizer.from_json(self._page)
         except (RuntimeError, ValueError) as error:
             raise UnsuitableError(str(error).partition("\n")[0]) from error
+
+
+COMPARED = {"gigatoken": "0.10", "tokenizers": "0.23"}
+"""the versions whose letters, digits and blanks were compared, character by character"""
+_NEWER_LETTERS = (
+    "\u088f\u0c5c\u0cdc\ua7ce\ua7cf\ua7d2\ua7d4\ua7f1\U00010940-\U00010959\U00010ec5-\U00010ec7\U00011db0-\U00011ddb"
+    "\U00011de0-\U00011de9\U00016ea0-\U00016eb8\U00016ebb-\U00016ed3\U00016ff2-\U00016ff6\U000187f8-\U000187ff"
+    "\U00018d09-\U00018d1e\U00018d80-\U00018df2\U0001e6c0-\U0001e6de\U0001e6e0-\U0001e6e2\U0001e6e4\U0001e6e5"
+    "\U0001e6e7-\U0001e6ed\U0001e6f0-\U0001e6f4\U0001e6fe\U0001e6ff\U0002b73a-\U0002b73f\U0002cea2-\U0002cead"
+    "\U000323b0-\U00033479"
+)
+"""letters and digits of Unicode 17 that Unicode 16 does not have"""
+_NEWER_LETTER = re.compile(f"[{_NEWER_LETTERS}]")
+_NEWER_STARTS = (b"\xf0", b"\xe0\xa2\x8f", b"\xe0\xb1\x9c", b"\xe0\xb3\x9c", b"\xea\x9f")
+"""how these start in UTF-8, which is quicker to look for"""
+
+
+def check_versions() -> None:
+    """Raise UnsuitableError when gigatoken or `tokenizers` is not of a version that was compared."""
+    for package, compared in COMPARED.items():
+        if (found := version_of(package, 2)) != compared:
+            raise UnsuitableError(f"{package} {found} was not compared, {compared} was")
+
+
+def holds_newer_letter(document: bytes) -> bool:
+    """Tell whether a document holds a letter that only gigatoken knows for one."""
+    if not any(start in document for start in _NEWER_STARTS):
+        return False
+    return _NEWER_LETTER.search(document.decode("utf-8")) is not None
 
 
 def _private_bytes() -> int:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import engines
-from pipeline.encoding import TextEncoder, tokenizer_config
+from pipeline.encoding import TextEncoder, byte_of_symbol, tokenizer_config
 from pipeline.engines import (
     FAST,
     Choice,
@@ -31,6 +31,7 @@ from pipeline.engines import (
 )
 from pipeline.errors import UnavailableError
 from pipeline.hard_texts import hard_texts
+from pipeline.pretokenizers import build_pretokenizer
 
 CL100K = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
@@ -332,3 +333,47 @@ def test_the_pattern_is_read_from_the_file(folders: dict[str, Path]) -> None:
 
     assert pattern_of(pages["gpt2"]) == engines.GPT2_PATTERN
     assert pattern_of(pages["cl100k"]) == CL100K
+
+
+def probe(folder: Path, pattern: str) -> Path:
+    """Write a tokenizer whose ids tell of every character whether it is cut off from a letter, digit or sign before."""
+    from tokenizers import Tokenizer, decoders, models
+
+    symbols = {byte: symbol for symbol, byte in byte_of_symbol().items()}
+    vocabulary = {symbols[byte]: byte for byte in range(256)}
+    merges = [(symbols[ord(left)], symbols[byte]) for left in "a1!" for byte in range(0x80, 0x100)]
+    vocabulary |= {left + right: 256 + i for i, (left, right) in enumerate(merges)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer.pre_tokenizer = build_pretokenizer(pattern)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config(len(vocabulary))))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", ["gpt2", "cl100k"])
+def test_gigatoken_cuts_every_character_of_unicode_as_the_reference_does(pattern: str, tmp_path: Path) -> None:
+    folder = probe(tmp_path, pattern)
+    fast, reference = Gigatoken(folder), Reference(folder)
+    characters = list(map(chr, [*range(0x80, 0xD800), *range(0xE000, 0x110000)]))
+    newer = {c for c in characters if engines.holds_newer_letter(c.encode())}
+    older = [c for c in characters if c not in newer]
+    texts = ["".join(f"a{c} 1{c} !{c} " for c in older[i : i + 128]) for i in range(0, len(older), 128)]
+
+    for batch in (texts, [f"a{c} 1{c} !{c} " for c in sorted(newer)]):
+        ours, theirs = fast.encode_documents(batch), reference.encode_documents(batch)
+        assert np.array_equal(ours[0], theirs[0]) and np.array_equal(ours[1], theirs[1])
+    assert len(newer) == 4657
+
+    # and the probe does tell: without the guard they differ
+    assert list(fast._engine.encode("a\u088f".encode())) != reference.encode_documents(["a\u088f"])[0].tolist()
+
+
+def test_a_version_that_was_not_compared_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(engines, "COMPARED", {"gigatoken": "0.9"})
+
+    choice = engines.choose_engine(probe(tmp_path, "gpt2"), "gigatoken")
+
+    assert choice.engine == "tokenizers"
+    assert "was not compared, 0.9 was" in choice.refused["gigatoken"]
