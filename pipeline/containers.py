@@ -10,7 +10,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from pipeline.cards import LEFT_OUT, Source
@@ -54,6 +54,9 @@ class Part:
     path: Path | None = None
     """where it lies, if it can be read in any order"""
     recoded: Recoded | None = None
+    line: int = 0
+    offset: int = 0
+    """lines and bytes of the file before this part of it"""
 
     @property
     def replaced(self) -> int:
@@ -78,7 +81,8 @@ def parts_in(source: Source, file: SourceFile) -> Iterator[Part | Document]:
             if kind.archive == "tar":
                 yield from _parts_of_tar(source, file, stream)
             else:
-                yield _part(source, file.name, file.format, stream, None if kind.is_container else file.path)
+                part = _part(source, file.name, file.format, stream, None if kind.is_container else file.path)
+                yield replace(part, line=file.line, offset=file.start)
                 _drain(stream)
             raw.finish()
 

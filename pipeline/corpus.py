@@ -22,6 +22,7 @@ from pipeline.artifacts.store import Draft, Store
 from pipeline.cards import MAX_DOCUMENT_BYTES, BadRows, Documents, Errors, Format, Source, load_card
 from pipeline.cleaning import step as cleaning
 from pipeline.cleaning.chain import clean, packages_of, resolve_steps, settings_of, tallies_in, tallies_of
+from pipeline.cutting import cut_files
 from pipeline.errors import ConfigError
 from pipeline.parallel import Workers
 from pipeline.process import say
@@ -46,7 +47,7 @@ _OF_OWN_SOURCE = (
     "format",
     "columns",
 )
-_READ_BYTES = 2**26
+_READ_BYTES = 2**25
 _REJECTS_IN_FILE = 50_000
 _DIGESTS = "digests.bin"
 
@@ -189,14 +190,15 @@ def open_files(config: CorpusConfig, store: Store) -> list[tuple[Source, SourceF
 def _read(work: Work, config: CorpusConfig, files: list[tuple[Source, SourceFile]]) -> _Read:
     """Read the files; when that gives few documents, read those again whose documents may be cut, as blocks."""
     cut = any(source.documents == "blocks" for source in config.sources)
-    results = _read_groups(work, "read", config, files, config.block_bytes)
+    pieces = cut_files(work, files, _READ_BYTES)
+    results = _read_groups(work, "read", config, pieces, config.block_bytes)
     tallies = [tally for result in results for tally in result["tallies"]]
     documents, size = (sum(tally[name] for tally in tallies) for name in ("documents_out", "bytes_out"))
     if documents >= FEW_DOCUMENTS or not any(may_be_cut(*entry) for entry in files):
         parts = _parts_of(work, "read")
         return _Read(phase="read", parts=parts, files=files, block_bytes=config.block_bytes if cut else None)
     block_bytes = max(1, min(config.block_bytes, size // 16))
-    _read_groups(work, "read-blocks", config, files, block_bytes, cut_texts=True)
+    _read_groups(work, "read-blocks", config, pieces, block_bytes, cut_texts=True)
     return _Read(phase="read-blocks", parts=_parts_of(work, "read-blocks"), files=files, block_bytes=block_bytes)
 
 

@@ -70,7 +70,7 @@ class _Line(NamedTuple):
 
 def lines_of(part: Part, limit: int) -> Iterator[_Line]:
     """Yield the lines of a stream with their `\\n`, holding no more than `limit` bytes of one."""
-    offset = number = 0
+    offset, number = part.offset, part.line
     readline = part.stream.readline
     while data := readline(limit + 1):
         number += 1

@@ -45,6 +45,11 @@ class SourceFile:
     """size, times and inode of the archive when its hash was known"""
     unread: str = ""
     """why it is not read: it is listed to be accounted for"""
+    start: int = 0
+    stop: int = 0
+    """the bytes of a piece of a file; no stop: all of it"""
+    line: int = 0
+    """lines before a piece"""
 
     @property
     def path(self) -> Path:
@@ -95,13 +100,18 @@ class Raw(Stream):
     def __init__(self, file: SourceFile) -> None:
         self.location = file.location
         self.position = 0
-        self._stamp = stamp_of(file.location)
+        self._left = file.stop - file.start if file.stop else None
+        self._stamp = file.stamp or stamp_of(file.location)
         self._expected = file.sha256
         self._hash = hashlib.sha256()
         self._file = open(file.location, "rb", buffering=0)
+        self._file.seek(file.start)
 
     def readinto(self, buffer: Any) -> int:
+        if self._left is not None:
+            buffer = memoryview(buffer)[: self._left]
         count = self._file.readinto(buffer) or 0
+        self._left = None if self._left is None else self._left - count
         self.position += count
         if self._expected:
             self._hash.update(memoryview(buffer)[:count])
