@@ -9,6 +9,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +22,16 @@ from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Draft, Store
 from pipeline.cards import MAX_DOCUMENT_BYTES, BadRows, Documents, Errors, Format, Source, load_card
 from pipeline.cleaning import step as cleaning
-from pipeline.cleaning.chain import clean, packages_of, resolve_steps, settings_of, tallies_in, tallies_of
+from pipeline.cleaning.chain import (
+    clean,
+    leading,
+    packages_of,
+    resolve_steps,
+    settings_of,
+    take_steps,
+    tallies_in,
+    tallies_of,
+)
 from pipeline.cutting import cut_files
 from pipeline.errors import ConfigError
 from pipeline.parallel import Workers
@@ -144,7 +154,7 @@ def run(job: Job[CorpusConfig, Workers]) -> Artifact:
     config = job.config
     with job.work() as work:
         read = _read(work, config, open_files(config, job.store))
-        parts, trail = clean(work, read.parts, config.clean, read=read.phase)
+        parts, trail = clean(work, read.parts, leading(config.clean)[1], read=read.phase)
         trail = [read.parts, *trail]
         files, totals = _write_splits(work, config, parts)
         rejects = work.map("rejects", _write_rejects, list(_reject_files(trail)), label="writing")
@@ -180,6 +190,8 @@ class _Group:
     block_bytes: int
     part_bytes: int
     cut_texts: bool
+    steps: tuple[str, ...]
+    """the cleaning steps that a document takes at once"""
 
 
 def open_files(config: CorpusConfig, store: Store) -> list[tuple[Source, SourceFile]]:
@@ -192,8 +204,7 @@ def _read(work: Work, config: CorpusConfig, files: list[tuple[Source, SourceFile
     cut = any(source.documents == "blocks" for source in config.sources)
     pieces = cut_files(work, files, _READ_BYTES)
     results = _read_groups(work, "read", config, pieces, config.block_bytes)
-    tallies = [tally for result in results for tally in result["tallies"]]
-    documents, size = (sum(tally[name] for tally in tallies) for name in ("documents_out", "bytes_out"))
+    documents, size = (sum(result[name] for result in results) for name in ("documents", "bytes"))
     if documents >= FEW_DOCUMENTS or not any(may_be_cut(*entry) for entry in files):
         parts = _parts_of(work, "read")
         return _Read(phase="read", parts=parts, files=files, block_bytes=config.block_bytes if cut else None)
@@ -211,8 +222,9 @@ def _read_groups(
     *,
     cut_texts: bool = False,
 ) -> list[dict[str, Any]]:
+    steps = leading(config.clean)[0]
     groups = [
-        _Group(files=group, block_bytes=block_bytes, part_bytes=config.part_bytes, cut_texts=cut_texts)
+        _Group(files=group, block_bytes=block_bytes, part_bytes=config.part_bytes, cut_texts=cut_texts, steps=steps)
         for group in _grouped(files)
     ]
     return work.map(phase, _read_group, groups, label="reading")
@@ -233,26 +245,37 @@ def _grouped(files: Sequence[tuple[Source, SourceFile]]) -> Iterator[tuple[tuple
 
 
 def _parts_of(work: Work, phase: str) -> list[Path]:
-    """Return the parts that a phase of reading wrote: each group made as many as its text needs."""
-    return [folder / name for folder in work.outputs(phase) for name in work.result(folder)["parts"]]
+    """Return the parts that a phase of reading wrote, each group as many as its text needs, numbered by links."""
+    numbered = work.folder / f"{phase}.parts"
+    numbered.mkdir(exist_ok=True)
+    found = [folder / name for folder in work.outputs(phase) for name in work.result(folder)["parts"]]
+    parts = [numbered / f"{i:06d}" for i in range(len(found))]
+    for part, folder in zip(parts, found, strict=True):
+        with suppress(FileExistsError):
+            part.symlink_to(Path("..", *folder.parts[-3:]))
+    return parts
 
 
 def _read_group(group: _Group, folder: Path) -> dict[str, Any]:
-    """Read one group of files into parts of about `part_bytes`."""
+    """Read one group of files into parts of about `part_bytes`, cleaned as far as that goes document by document."""
     parts: list[str] = []
-    tallies: list[dict[str, Any]] = []
+    found = {"documents": 0, "bytes": 0}
     started = time.perf_counter()
     for documents, outcomes in _in_parts(_found_in(group), group.part_bytes):
         parts.append(f"{len(parts):06d}")
         rejects = cleaning.Rejects()
         documents, tally = cleaning.settle("read", documents, outcomes, rejects)
         tally["seconds"] = time.perf_counter() - started  # reading and parsing are this step's work
+        found["documents"] += tally["documents_out"]
+        found["bytes"] += tally["bytes_out"]
+        documents, tallies = take_steps(documents, group.steps, rejects)
         (folder / parts[-1]).mkdir()
         cleaning.write_part(folder / parts[-1], documents, rejects)
-        (folder / parts[-1] / RESULT).write_text(json.dumps({"result": {"tallies": [tally]}}), encoding="utf-8")
-        tallies.append(tally)
+        (folder / parts[-1] / RESULT).write_text(
+            json.dumps({"result": {"tallies": [tally, *tallies]}}), encoding="utf-8"
+        )
         started = time.perf_counter()
-    return {"parts": parts, "tallies": tallies}
+    return {"parts": parts, **found}
 
 
 def _in_parts(

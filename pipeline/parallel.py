@@ -53,32 +53,61 @@ class Workers:
             )
 
 
-Run = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[tuple[int, Any]]]
-"""runs a module's own function over tasks, yielding (index, result) as they come"""
+class Crew:
+    """Runs a module's own function over tasks; its processes start with the first need of them."""
+
+    def __init__(self, execution: Workers) -> None:
+        self.execution = execution
+        self._pool: ProcessPoolExecutor | None = None
+
+    def wake(self, tasks: int) -> None:
+        """Let the processes start now, while other things are done, if so many tasks will need them."""
+        if self.execution.workers > 1 and tasks > 1 and self._pool is None:
+            self._pool = _pool(self.execution.workers)
+            for _ in range(self.execution.workers):
+                self._pool.submit(_wake)
+
+    def run(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """Yield (index, result) of every task as they come."""
+        if self.execution.workers == 1 or len(tasks) < 2:
+            yield from ((i, function(task)) for i, task in enumerate(tasks))
+            return
+        if self._pool is None:
+            self._pool = _pool(self.execution.workers)
+        yield from _in_pool(self._pool, function, tasks, self.execution.workers * _IN_FLIGHT)
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+class RayCrew(Crew):
+    """Runs tasks on a Ray cluster."""
+
+    def __init__(self, execution: Workers) -> None:
+        super().__init__(execution)
+        self._ray = _connected(execution)
+
+    def wake(self, tasks: int) -> None:
+        pass  # a cluster has its processes
+
+    def run(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        yield from _on_ray(self._ray, function, tasks)
 
 
 @contextmanager
-def crew(execution: Workers) -> Iterator[Run]:
-    """Give a function that runs tasks; its processes start with the first need of them and end with the block."""
+def crew(execution: Workers) -> Iterator[Crew]:
+    """Give who runs tasks as `execution` says."""
     if execution.engine == "ray":
         with contextlib.redirect_stdout(sys.stderr):  # where Ray's own messages belong: stdout is for the result
-            yield _on_ray(execution)
+            yield RayCrew(execution)
         return
-    pools: list[ProcessPoolExecutor] = []
-
-    def run(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        if execution.workers == 1 or len(tasks) < 2:
-            yield from ((i, function(task)) for i, task in enumerate(tasks))
-            return
-        if not pools:
-            pools.append(_pool(execution.workers))
-        yield from _in_pool(pools[0], function, tasks, execution.workers * _IN_FLIGHT)
-
+    hands = Crew(execution)
     try:
-        yield run
+        yield hands
     finally:
-        for pool in pools:
-            pool.shutdown(cancel_futures=True)
+        hands.close()
 
 
 def map_parts(
@@ -90,8 +119,8 @@ def map_parts(
     """
     waiting: dict[int, Result] = {}
     turn = 0
-    with crew(execution) as run:
-        for i, result in progress(run(function, tasks), total=len(tasks), label=label, unit="parts"):
+    with crew(execution) as hands:
+        for i, result in progress(hands.run(function, tasks), total=len(tasks), label=label, unit="parts"):
             waiting[i] = result
             while turn in waiting:
                 yield waiting.pop(turn)
@@ -109,6 +138,11 @@ def _pool(workers: int) -> ProcessPoolExecutor:
         initializer=die_with_parent,
         initargs=(os.getpid(),),
     )
+
+
+def _wake() -> None:
+    """Import what nearly every task needs."""
+    import pyarrow  # noqa: F401
 
 
 def _in_pool(
@@ -134,23 +168,18 @@ def _in_pool(
 # --- a Ray cluster -------------------------------------------------------------------------------------------
 
 
-def _on_ray(execution: Workers) -> Run:
-    ray = _connected(execution)
-
-    def run(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        remote = ray.remote(num_cpus=1, max_retries=5)(function)
-        at_once = _IN_FLIGHT * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        flying: dict[Any, int] = {}
-        following = iter(enumerate(tasks))
-        while True:
-            while len(flying) < at_once and (entry := next(following, None)) is not None:
-                flying[remote.remote(entry[1])] = entry[0]
-            if not flying:
-                return
-            for done in ray.wait(list(flying), num_returns=1)[0]:
-                yield flying.pop(done), _result_from(ray, done)
-
-    return run
+def _on_ray(ray: Any, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    remote = ray.remote(num_cpus=1, max_retries=5)(function)
+    at_once = _IN_FLIGHT * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    flying: dict[Any, int] = {}
+    following = iter(enumerate(tasks))
+    while True:
+        while len(flying) < at_once and (entry := next(following, None)) is not None:
+            flying[remote.remote(entry[1])] = entry[0]
+        if not flying:
+            return
+        for done in ray.wait(list(flying), num_returns=1)[0]:
+            yield flying.pop(done), _result_from(ray, done)
 
 
 def _connected(execution: Workers) -> Any:

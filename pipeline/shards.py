@@ -83,15 +83,16 @@ def run(job: Job[ShardsConfig, ShardsExecution]) -> Artifact:
     """Encode each part of the corpus by itself and number the shards in order."""
     corpus, tokenizer = job.inputs["corpus"], job.inputs["tokenizer"]
     encoder = TextEncoder.of(tokenizer)
-    choice = choose_engine(tokenizer.payload, job.execution.encoder)
-    for name, why in choice.refused.items():
-        say(f"{name} is not used: {why}")
-    parts = [
-        _Part(split=split, text=path, tokenizer=tokenizer.payload, engine=choice.engine, config=job.config)
-        for split in SPLITS
-        for path in corpus.files(f"{split}-")
-    ]
+    texts = [(split, path) for split in SPLITS for path in corpus.files(f"{split}-")]
     with job.work() as work:
+        work.wake(len(texts))
+        choice = choose_engine(tokenizer.payload, job.execution.encoder)
+        for name, why in choice.refused.items():
+            say(f"{name} is not used: {why}")
+        parts = [
+            _Part(split=split, text=path, tokenizer=tokenizer.payload, engine=choice.engine, config=job.config)
+            for split, path in texts
+        ]
         phase, results = _encode(work, parts)
         with job.draft() as draft:
             shards = _place(work, phase, results, draft.path)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from pipeline.artifacts.files import ProcessIdentity, boot_id
 from pipeline.artifacts.identity import JSON
-from pipeline.parallel import Run, Workers, crew
+from pipeline.parallel import Crew, Workers, crew
 from pipeline.process import progress
 
 Task = TypeVar("Task")
@@ -40,7 +40,7 @@ class Work:
 
     folder: Path
     execution: Workers
-    crew: Run
+    crew: Crew
 
     def output(self, phase: str, index: int) -> Path:
         """Return the folder of a finished part."""
@@ -63,6 +63,10 @@ class Work:
         self._make(phase, function, tasks, [i for i in mine if not self._is_done(phase, i)], label)
         self._await_others(phase, function, tasks, label)
         return [self.result(self.output(phase, i)) for i in range(len(tasks))]
+
+    def wake(self, tasks: int) -> None:
+        """Let worker processes start now for a phase of so many tasks that comes soon."""
+        self.crew.wake(tasks)
 
     def drop(self, phase: str, *, keep: Sequence[str] = ()) -> None:
         """Free the disk that a phase's files take, when no later phase reads them; results and `keep` stay."""
@@ -90,7 +94,7 @@ class Work:
         for i in indices:
             self._clear(phase, i)
         pieces = [_Piece(function=function, task=tasks[i], folder=self.output(phase, i)) for i in indices]
-        for _ in progress(self.crew(_make_piece, pieces), total=len(pieces), label=label, unit="parts"):
+        for _ in progress(self.crew.run(_make_piece, pieces), total=len(pieces), label=label, unit="parts"):
             pass
 
     def _is_done(self, phase: str, index: int) -> bool:
@@ -147,8 +151,8 @@ def open_work(folder: Path, execution: Workers) -> Iterator[Work]:
     holder.parent.mkdir(parents=True, exist_ok=True)
     holder.touch()
     try:
-        with crew(execution) as run:
-            yield Work(folder=folder, execution=execution, crew=run)
+        with crew(execution) as hands:
+            yield Work(folder=folder, execution=execution, crew=hands)
     except FileNotFoundError:
         if execution.num_tasks == 1 or folder.exists():
             raise

@@ -17,6 +17,7 @@ from pipeline.artifacts.store import Store
 from pipeline.cleaning.step import (
     REJECTS,
     CorpusStep,
+    Documents,
     DocumentStep,
     Outcome,
     Rejects,
@@ -141,6 +142,13 @@ class _Pass:
     steps: tuple[str, ...]
 
 
+def leading(entries: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Part the steps into those that a document can take while it is read, and the rest."""
+    steps = parse_steps(entries)
+    count = next((i for i, step in enumerate(steps) if isinstance(step, CorpusStep)), len(steps))
+    return tuple(map(write_step, steps[:count])), tuple(map(write_step, steps[count:]))
+
+
 def clean(work: Work, parts: list[Path], entries: Sequence[str], *, read: str) -> tuple[list[Path], list[list[Path]]]:
     """Take parts through the steps, in order; return what is left, and each phase's folders with rejects and tallies.
 
@@ -179,16 +187,22 @@ def _grouped(steps: Sequence[Step]) -> Iterator[list[Step]]:
 
 
 def _clean_part(task: _Pass, folder: Path) -> dict[str, JSON]:
-    documents = read_documents(task.part)
     rejects = Rejects()
-    tallies = []
-    for entry in task.steps:
-        apply = opened(entry)
-        step = entry.partition(":")[0]
-        documents, tally = settle(step, documents, map(apply, documents.texts), rejects)
-        tallies.append(tally)
+    documents, tallies = take_steps(read_documents(task.part), task.steps, rejects)
     write_part(folder, documents, rejects)
     return {"tallies": tallies}
+
+
+def take_steps(
+    documents: Documents, entries: Sequence[str], rejects: Rejects
+) -> tuple[Documents, list[dict[str, JSON]]]:
+    """Take documents through document steps, one step at a time; return what is left, and each step's tally."""
+    tallies = []
+    for entry in entries:
+        step = entry.partition(":")[0]
+        documents, tally = settle(step, documents, map(opened(entry), documents.texts), rejects)
+        tallies.append(tally)
+    return documents, tallies
 
 
 @cache
