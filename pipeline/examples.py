@@ -406,7 +406,7 @@ def licenses(config: ExamplesConfig) -> tuple[License, ...]:
 
 STAGE = Stage(
     module="pipeline.examples",
-    version=1,
+    version=2,
     kind="examples",
     config=ExamplesConfig,
     execution=Workers,

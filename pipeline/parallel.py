@@ -95,19 +95,20 @@ class RayCrew(Crew):
     def run(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         yield from _on_ray(self._ray, function, tasks)
 
+    def close(self) -> None:
+        self._ray.shutdown()
+
 
 @contextmanager
 def crew(execution: Workers) -> Iterator[Crew]:
     """Give who runs tasks as `execution` says."""
-    if execution.engine == "ray":
-        with contextlib.redirect_stdout(sys.stderr):  # where Ray's own messages belong: stdout is for the result
-            yield RayCrew(execution)
-        return
-    hands = Crew(execution)
-    try:
-        yield hands
-    finally:
-        hands.close()
+    quiet = contextlib.redirect_stdout(sys.stderr)  # where Ray's own messages belong: stdout is for the result
+    with quiet if execution.engine == "ray" else contextlib.nullcontext():
+        hands = RayCrew(execution) if execution.engine == "ray" else Crew(execution)
+        try:
+            yield hands
+        finally:
+            hands.close()
 
 
 def map_parts(

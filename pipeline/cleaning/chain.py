@@ -35,7 +35,7 @@ _ROOMS = ("characters", "quality", "repetition", "language", "pii", "decontamina
 
 _CHARACTERS = ("mojibake", "line_ends:unicode=true", "unicode", "control_characters")
 _RULES = ("language", "gopher_repetition", "gopher_quality")
-_REPEATS = ("boilerplate_lines", "exact_documents", "exact_paragraphs", "near_duplicates")
+_REPEATS = ("boilerplate_lines", "exact_documents", "near_duplicates", "exact_paragraphs")
 PRESETS: dict[str, tuple[str, ...]] = {
     "standard": (*_CHARACTERS, "trim", "length"),
     "web": (*_CHARACTERS, "trim", *_RULES, "c4_quality:end_marks=false", "fineweb_quality", *_REPEATS, "pii", "length"),

@@ -44,7 +44,7 @@ def test_show_says_how_it_was_made_and_what_is_in_it(chain: Any) -> None:
     shown = chain.bench.artifacts("show", chain.tokenizer.short).out
 
     assert chain.tokenizer.digest in shown
-    assert "made by pipeline.tokenizer (version 1)" in shown
+    assert "made by pipeline.tokenizer (version 2)" in shown
     assert "  vocab_size: 320" in shown
     assert "tokenizer.json" in shown
     assert f"next: python -m pipeline.shards --corpus {chain.corpus.short} --tokenizer {chain.tokenizer.short}" in shown
@@ -117,9 +117,9 @@ def test_a_mistake_has_its_exit_code_and_a_sentence(chain: Any, arguments: tuple
 # --- checking and mending ------------------------------------------------------------------------------------
 
 PAYLOADS = {
-    "corpus": ["sources.jsonl", "train-00000-of-00001.arrow", "validation-00000-of-00001.arrow"],
+    "corpus": ["sources.jsonl", "steps.json", "train-00000-of-00001.arrow", "validation-00000-of-00001.arrow"],
     "tokenizer": ["report.json", "tokenizer.json", "tokenizer_config.json"],
-    "shards": ["train-00000-of-00001.arrow", "validation-00000-of-00001.arrow"],
+    "shards": ["index.json", "train-00000-of-00001.arrow", "validation-00000-of-00001.arrow"],
     "messages": [f"{split}-00000-of-00001.arrow" for split in ("test", "train", "validation")],
     "dialogues": ["train-00000-of-00001.arrow", "validation-00000-of-00001.arrow"],
 }
@@ -259,24 +259,24 @@ def test_what_tiny_made_before_any_weights_is_made_again_to_the_byte_in_other_su
 # If one of these changes on purpose, raise the `version` of that stage first: the same question then has another id.
 GOLDEN = {
     "corpus": (
-        "cf5e3ed318cbd50eec610cb61237cdc4efd03b7c62c3914da86275616ede1349",
-        "9efc4687b09e6bc5fd418753a9b6a4f01a914283f32d7aa2c40d2613d755455e",
+        "b6a838fdebf09358e76c4a0cbc0dc42ea362d98bfbbf1167e655fb18afc76ca1",
+        "d236eb57c59304a271fc907e8650c037017874b58a7568edc12c12746b5db6e5",
     ),
     "tokenizer": (
-        "278bfb16be72bc9f7b37769c61bd9cbc925325ca31335b35d16ca5488b279702",
-        "f3d339af6ff6ddffebcad771e01c178e093cdf09fa67a72046afabe731084f78",
+        "d14862dc1da14cae7b2669f57b7103c40675a4891ff9075722b050793bfd89e0",
+        "1d71d27cafe1ae417afeb66baf3b9e4fc0efbc377712cce938c3035890e98c3b",
     ),
     "shards": (
-        "c9c645d06052b7d696d1c2b3edf45f3edf8baebcfa1dccc12beb562db7f6fe84",
-        "c76b2bd3c1ef1ac59d2208e52e3b08213ea8a5f5b112ee43fb90a099577dc17a",
+        "dd2daf466830ea197aae8ff8ab0fa295eb1957a75546a85c943fd0e9d7079153",
+        "55ecfda95b5cb724af6e0be1ad1cdbb10bad12f58d3fabaf37e6f50d76c782bc",
     ),
     "messages": (
-        "be823dbf5703e30ff024a31efa68f81cd052c9dd869673e986e748949eaacf61",
-        "0ced2a7fa52afd87e721ec3cccb5c2698757d0fab056546173cd5e786157c0d8",
+        "8bcd986eef976b9723a48def31a7cb7193b4bf61ee428eac6e1110fb1827d9be",
+        "d3e9a39cc030c669d21d9efb6e3901721dfd9c80ccf46de26a288cf3453e4de5",
     ),
     "dialogues": (
-        "5a5622e6dbc0d92857273fa2928dbba3e00d941973c9cc2fa12076b04a36bcd4",
-        "1934ccbc8777b79782825ec15ee5c2b044e0086bcd883a5220245adc2c128704",
+        "a94e74958d8eeec099d6a3a436d20a1f44d4cfe8b5dcc4003c056474ffb8c4d5",
+        "93d1928c2bf378492b9db6d8c11da82e3aba4f380203a0ecd625cda31b44e72b",
     ),
 }
 GOLDEN_TOOLS = {"unicode": "14.0.0", "pyarrow": "26.0", "tokenizers": "0.23", "datasets": "5.2"}
@@ -315,7 +315,7 @@ def test_reproduce_with_another_version_of_the_stage_says_so(chain: Any, monkeyp
     ended = chain.bench.artifacts("reproduce", chain.shards.short)
 
     assert (ended.code, ended.out.split()[:2]) == (0, ["VERSION", "DIFFERS"])
-    assert "stage pipeline.shards 1 -> pipeline.shards 99" in ended.out
+    assert "stage pipeline.shards 2 -> pipeline.shards 99" in ended.out
 
 
 def test_reproduce_leaves_the_store_as_it_was(chain: Any) -> None:
@@ -356,7 +356,7 @@ def test_datasets_opens_the_rejects_of_a_corpus(bench: Any, tmp_path: Path) -> N
 
     rows = load_dataset(str(artifact.path), "rejects", split="rejects", cache_dir=str(tmp_path / "cache"))
 
-    assert [(row["place"], row["reason"]) for row in rows] == [("a.jsonl:2", "duplicate")]
+    assert [(row["place"], row["reason"]) for row in rows] == [("a.jsonl:2", "exact duplicate")]
 
 
 @pytest.mark.parametrize("step", PAYLOADS)

@@ -220,14 +220,15 @@ def test_the_sample_is_bounded_and_the_same_whatever_the_parts_are(tmp_path: Pat
     assert 2500 < sum(map(len, one.texts)) < 10_000
 
 
-def test_a_corpus_of_the_first_version_has_a_report_without_steps_and_places(chain: Any) -> None:
+def test_a_corpus_that_the_stage_made_has_a_report_of_its_steps(chain: Any) -> None:
     ended = chain.bench(
         "pipeline.report", chain.corpus.short, "--out", str(chain.bench.store.root / "page.html"), "--json"
     )
 
     report = json.loads(ended.out)
     assert ended.code == 0, ended.err
-    assert (report["steps"], report["rejected"], report["clusters"]["clusters"]) == ([], 0, 0)
+    assert [step["step"] for step in report["steps"]] == ["read", "line_ends", "unicode", "exact_documents"]
+    assert (report["rejected"], report["clusters"]["clusters"]) == (0, 0)
     assert sum(report["documents"].values()) == report["sources"][0]["documents_out"] == 300
     assert report["tokenizer"]["reference"] == chain.tokenizer.reference
 

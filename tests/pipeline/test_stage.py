@@ -186,7 +186,7 @@ def test_the_toolchain_is_in_the_id(chain: Any, monkeypatch: pytest.MonkeyPatch)
         (("pipeline.tokenizer", "--vocab-size"), 2, "--vocab-size"),
         (("pipeline.corpus", "--documents", "pages"), 2, "pages"),
         (("pipeline.tokenizer", "--vocab-size", "5"), 78, "got 5"),
-        (("pipeline.shards", "--shard-tokens", "1"), 78, "at least 2, got 1"),
+        (("pipeline.shards", "--shard-tokens", "1"), 78, "from 2 to 2,147,483,647, got 1"),
         (("pipeline.corpus", "--workers", "0"), 78, "at least 1, got 0"),
         (("pipeline.corpus", "--validation-fraction", "1.5"), 78, "between 0 and 1, got 1.5"),
         (("pipeline.corpus", "--block-bytes", "0"), 78, "block_bytes must be at least 1, got 0"),

@@ -111,8 +111,8 @@ def test_shards_differ_by_tokens(chain: Any) -> None:
     assert found.content["tokens"]["train"] == [chain.shards.facts["tokens"]["train"], other.facts["tokens"]["train"]]
     assert found.content["total"][0] < found.content["total"][1]
     assert found.content["same_tokenizer"] is False
-    assert set(found.files.changed) == {"validation-00000-of-00001.arrow"}
-    assert len(found.files.added) + 1 == len(other.files()) and len(found.files.removed) + 1 == len(
+    assert set(found.files.changed) == {"validation-00000-of-00001.arrow", "index.json"}
+    assert len(found.files.added) + 2 == len(other.files()) and len(found.files.removed) + 2 == len(
         chain.shards.files()
     )
 

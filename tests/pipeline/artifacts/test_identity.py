@@ -16,7 +16,7 @@ from pipeline.artifacts.identity import (
     shorten,
 )
 from pipeline.artifacts.manifest import InputName, Recipe, recipe_id
-from pipeline.tokenizer import TokenizerConfig
+from pipeline.shards import ShardsConfig
 
 ASKED: dict[str, Any] = {
     "kind": "corpus",
@@ -98,7 +98,11 @@ def test_the_hash_of_a_file_is_the_standard_sha256(tmp_path: Path) -> None:
 
 
 def test_a_config_becomes_a_plain_table() -> None:
-    assert as_json(TokenizerConfig(vocab_size=500)) == {"vocab_size": 500, "min_frequency": 2}
+    assert as_json(ShardsConfig(shard_tokens=500)) == {
+        "shard_tokens": 500,
+        "layout": "stream",
+        "context_length": None,
+    }
 
 
 def test_a_reference_is_shortened_for_people_and_keeps_its_kind() -> None:
