@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -18,8 +18,10 @@ from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Store
 from pipeline.budget import Selection, read_bytes, read_texts, select
 from pipeline.encoding import CONTROL_TOKENS, TextEncoder, tokenizer_config
+from pipeline.engines import UnsuitableError
 from pipeline.errors import ConfigError, MissingError
 from pipeline.imported import TokenizerFile, Vocabulary, build_tokenizer, find_tokenizer, read_tokenizer
+from pipeline.merges import fast_merges, tokenizer_of
 from pipeline.parallel import Workers
 from pipeline.pretokenizers import Pattern, build_pretokenizer, has_longer_piece
 from pipeline.process import say
@@ -75,13 +77,28 @@ def resolve(config: TokenizerConfig, store: Store) -> TokenizerConfig:
     return replace(config, import_from=None, imported=find_tokenizer(Path(config.import_from), store))
 
 
-def run(job: Job[TokenizerConfig, Workers]) -> Artifact:
+TrainerName = Literal["auto", "tokenizers"]
+_FAST_FROM_BYTES = 2**24
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerExecution(Workers):
+    """How the merges are learned; changes no byte of them."""
+
+    trainer: TrainerName = "auto"
+    """the library that learns; auto: gigatoken for much text, when it gives the merges of `tokenizers`"""
+
+
+def run(job: Job[TokenizerConfig, TokenizerExecution]) -> Artifact:
     """Learn the merges or take them over, and report how well they fit."""
     os.environ["RAYON_NUM_THREADS"] = str(job.execution.workers)
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     corpus = job.inputs.get("corpus")
     with job.draft() as draft:
-        tokenizer, about = _imported(job.config) if job.config.imported else _trained(job.config, corpus)
+        if job.config.imported:
+            tokenizer, about = _imported(job.config)
+        else:
+            tokenizer, about = _trained(job.config, corpus, job.execution.trainer, job.store)
         text_size = tokenizer.get_vocab_size()
         tokenizer.save(str(draft.path / "tokenizer.json"))
         _write_json(draft.path / "tokenizer_config.json", tokenizer_config(text_size))
@@ -97,7 +114,9 @@ def run(job: Job[TokenizerConfig, Workers]) -> Artifact:
     return draft.artifact
 
 
-def _trained(config: TokenizerConfig, corpus: Artifact | None) -> tuple[Any, dict[str, Any]]:
+def _trained(
+    config: TokenizerConfig, corpus: Artifact | None, trainer: TrainerName, store: Store
+) -> tuple[Any, dict[str, Any]]:
     """Return the tokenizer that the train split teaches, and what the report says of its origin."""
     if corpus is None:
         raise MissingError(
@@ -107,9 +126,24 @@ def _trained(config: TokenizerConfig, corpus: Artifact | None) -> tuple[Any, dic
     taken = select(corpus, "train", config.budget_bytes)
     _say_selection(taken)
     cut = has_longer_piece(config.pattern, read_bytes(corpus, "train", taken), config.piece_bytes)
-    tokenizer = train(read_texts(corpus, "train", taken), config, cut=cut)
+    tokenizer = None
+    if trainer == "auto" and config.pattern == "gpt2" and taken.bytes >= _FAST_FROM_BYTES and not cut:
+        tokenizer = _trained_fast(config, read_texts(corpus, "train", taken), store)
+    if tokenizer is None:
+        tokenizer = train(read_texts(corpus, "train", taken), config, cut=cut)
     training = {name: value for name, value in vars(taken).items() if name != "last"}
     return tokenizer, {"asked_vocab_size": config.vocab_size, "pattern": config.pattern, "training": training}
+
+
+def _trained_fast(config: TokenizerConfig, texts: Iterable[list[str]], store: Store) -> Any | None:
+    """Return the tokenizer with the merges that gigatoken learned; None when `tokenizers` has to."""
+    merge_count = config.vocab_size - len(CONTROL_TOKENS) - _BYTES
+    try:
+        with store.scratch() as scratch:
+            return tokenizer_of(fast_merges(texts, merge_count, config.min_frequency, scratch))
+    except UnsuitableError as error:
+        say(f"`tokenizers` learns the merges: {error}")
+        return None
 
 
 def _say_selection(taken: Selection) -> None:
@@ -141,11 +175,6 @@ def train(texts: Iterable[str] | Iterable[list[str]], config: TokenizerConfig, *
 
     `cut` is false for text that is known to have no piece over `piece_bytes`: the same result, a sixth sooner.
     No prefix, suffix or limited alphabet: with those the trainer's result changes from run to run.
-
-    gigatoken learns the same merges from the same pieces, several times faster, and is not used: it cuts text with
-    the letters of a newer Unicode (4,657 code points of version 17), so that of "a\\u088fb" three times it learns
-    to merge the "a" with the letter after it, which is an unassigned sign to `tokenizers`; and it knows neither a
-    minimum frequency nor a pattern but GPT-2's.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -184,7 +213,7 @@ STAGE = Stage(
     version=2,
     kind="tokenizer",
     config=TokenizerConfig,
-    execution=Workers,
+    execution=TokenizerExecution,
     roles={
         "corpus": Role(
             kinds=("corpus",),
