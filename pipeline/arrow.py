@@ -1,6 +1,6 @@
 """Machinery: Arrow IPC files, one record batch each, written in order and read by memory map."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,3 @@ def part_name(name: str, index: int, count: int) -> str:
     """Return the name of one file of `count`; sorted by name, the files are in order."""
     width = max(5, len(str(count)))
     return f"{name}-{index:0{width}d}-of-{count:0{width}d}.arrow"
-
-
-def iter_rows(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of several files, one file in memory at a time."""
-    for path in paths:
-        yield from read_rows(path)

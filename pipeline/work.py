@@ -77,10 +77,6 @@ class Work:
                 if path.is_file() and path.name not in (RESULT, *keep):
                     path.unlink()
 
-    def size(self) -> int:
-        """Return the bytes that the work takes on the disk now."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
-
     # --- one's own parts -------------------------------------------------------------------------------------
 
     def _make(
@@ -159,12 +155,6 @@ def open_work(folder: Path, execution: Workers) -> Iterator[Work]:
         raise DoneElsewhereError from None  # the task that publishes has published, and cleared up
     finally:
         holder.unlink(missing_ok=True)
-
-
-def is_being_done(folder: Path) -> bool:
-    """Tell whether a process of this machine is at the work in `folder` now."""
-    names = [path.name.split("_") for path in (folder / HOLDERS).glob("*_*_*")]
-    return any(ProcessIdentity(boot_id=boot, pid=int(pid), started=start).is_alive() for boot, pid, start in names)
 
 
 @dataclass(frozen=True, kw_only=True)

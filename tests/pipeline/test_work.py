@@ -17,7 +17,7 @@ import pytest
 import pipeline.work
 from pipeline.artifacts.identity import JSON
 from pipeline.parallel import Workers
-from pipeline.work import RESULT, DoneElsewhereError, Work, is_being_done, open_work
+from pipeline.work import RESULT, DoneElsewhereError, Work, open_work
 
 ALONE = Workers(workers=1)
 
@@ -81,12 +81,11 @@ def test_a_part_that_fails_leaves_nothing_and_those_before_it_are_kept(tmp_path:
 
 def test_freed_files_are_gone_and_results_stay(tmp_path: Path) -> None:
     squares(tmp_path, 2, 3)
-    work = work_in(tmp_path)
-    before = work.size()
+    assert len(list(tmp_path.rglob("square.txt"))) == 2
 
-    work.drop("squares")
+    work_in(tmp_path).drop("squares")
 
-    assert not list(tmp_path.rglob("square.txt")) and 0 < work.size() < before
+    assert not list(tmp_path.rglob("square.txt")) and len(list(tmp_path.rglob("result.json"))) == 2
     assert squares(tmp_path, 2, 3) == [4, 9] and made(tmp_path) == [2, 3]
 
 
@@ -291,10 +290,8 @@ def test_a_missing_file_is_a_missing_file_while_the_work_goes_on(tmp_path: Path)
 
 
 def test_who_is_at_it_is_known_while_he_is(tmp_path: Path) -> None:
-    folder = tmp_path / "work"
-    assert not is_being_done(folder)
-    with open_work(folder, ALONE):
-        assert is_being_done(folder)
-    assert not is_being_done(folder)
-    (folder / "holders" / f"{pipeline.work.boot_id()}_999999999_1").touch()
-    assert not is_being_done(folder)
+    holders = tmp_path / "work" / "holders"
+    with open_work(tmp_path / "work", ALONE):
+        [me] = holders.iterdir()
+        assert me.name.split("_")[1] == str(os.getpid())
+    assert list(holders.iterdir()) == []
