@@ -342,13 +342,15 @@ def _write_splits(
     }
     counts = _sums([page["documents"] for page in pages])
     moved = fill_empty(counts, smallest, {name for share in shares.values() for name in share})
-    sizes = [page["bytes"] for page in pages]
     folders = list(zip(parts, work.outputs("digests"), strict=True))
-    tasks = [
-        _File(split=split, parts=tuple(folders[i] for i in group), shares=shares, moved=moved)
-        for split in SPLITS
-        for group in _consecutive([size.get(split, 0) for size in sizes], config.part_bytes)
-    ]
+    tasks: list[_File] = []
+    for split in SPLITS:
+        # What moves may be in any part; that happens in a corpus of a few documents only.
+        with_some = [i for i, page in enumerate(pages) if moved or split in page["documents"]]
+        sizes = [pages[i]["bytes"].get(split, 0) for i in with_some]
+        for group in _consecutive(sizes, config.part_bytes):
+            mine = tuple(folders[with_some[i]] for i in group)
+            tasks.append(_File(split=split, parts=mine, shares=shares, moved=moved))
     written = work.map("write", _write, tasks, label="writing")
     totals = {
         name: _sums([{task.split: page[name]} for task, page in zip(tasks, written, strict=True) if page[name]])
@@ -449,11 +451,13 @@ def _write_rejects(rejected: _Rejected, folder: Path) -> dict[str, Any]:
 
 def _collect(folders: Sequence[Path], names: Sequence[str], target: Path) -> None:
     """Link the finished files into the artifact, numbered by name; they stay where they are for a rerun."""
+    from pipeline.arrow import part_name
+
     kept = [(name, folder / cleaning.DOCUMENTS) for name, folder in zip(names, folders, strict=True) if name]
     totals = Counter(name for name, _ in kept)
     numbers: Counter[str] = Counter()
     for name, path in kept:
-        link_or_copy(path, target / f"{name}-{numbers[name]:05d}-of-{totals[name]:05d}.arrow")
+        link_or_copy(path, target / part_name(name, numbers[name], totals[name]))
         numbers[name] += 1
 
 

@@ -6,8 +6,8 @@ import multiprocessing
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -149,21 +149,38 @@ def _wake() -> None:
 def _in_pool(
     pool: ProcessPoolExecutor, function: Callable[[Any], Any], tasks: Sequence[Any], at_once: int
 ) -> Iterator[tuple[int, Any]]:
-    flying: dict[Future[Any], int] = {}
-    following = iter(enumerate(tasks))
     try:
-        while True:
-            while len(flying) < at_once and (entry := next(following, None)) is not None:
-                flying[pool.submit(function, entry[1])] = entry[0]
-            if not flying:
-                return
-            for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                yield flying.pop(future), future.result()
+        for i, future in _handed_out(
+            tasks,
+            at_once,
+            hand_out=lambda task: pool.submit(function, task),
+            finished=lambda futures: wait(futures, return_when=FIRST_COMPLETED).done,
+        ):
+            yield i, future.result()
     except BrokenProcessPool as error:
         raise StoppedError(
             "a worker process was killed, perhaps because memory ran out. What it had finished is kept: run the same "
             "command again, with fewer --workers if it was memory."
         ) from error
+
+
+def _handed_out(
+    tasks: Sequence[Any],
+    at_once: int,
+    *,
+    hand_out: Callable[[Any], Any],
+    finished: Callable[[list[Any]], Iterable[Any]],
+) -> Iterator[tuple[int, Any]]:
+    """Hand tasks out, so many at once; yield (index, handle) of each that ends."""
+    flying: dict[Any, int] = {}
+    following = iter(enumerate(tasks))
+    while True:
+        while len(flying) < at_once and (entry := next(following, None)) is not None:
+            flying[hand_out(entry[1])] = entry[0]
+        if not flying:
+            return
+        for handle in finished(list(flying)):
+            yield flying.pop(handle), handle
 
 
 # --- a Ray cluster -------------------------------------------------------------------------------------------
@@ -172,15 +189,10 @@ def _in_pool(
 def _on_ray(ray: Any, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
     remote = ray.remote(num_cpus=1, max_retries=5)(function)
     at_once = _IN_FLIGHT * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    flying: dict[Any, int] = {}
-    following = iter(enumerate(tasks))
-    while True:
-        while len(flying) < at_once and (entry := next(following, None)) is not None:
-            flying[remote.remote(entry[1])] = entry[0]
-        if not flying:
-            return
-        for done in ray.wait(list(flying), num_returns=1)[0]:
-            yield flying.pop(done), _result_from(ray, done)
+    for i, reference in _handed_out(
+        tasks, at_once, hand_out=remote.remote, finished=lambda references: ray.wait(references, num_returns=1)[0]
+    ):
+        yield i, _result_from(ray, reference)
 
 
 def _connected(execution: Workers) -> Any:

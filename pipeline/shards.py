@@ -7,14 +7,13 @@ A shard is one record batch, so the buffer of its values is the token stream its
 """
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.files import write_json
+from pipeline.artifacts.files import link_or_copy, write_json
 from pipeline.artifacts.identity import JSON
 from pipeline.encoding import PAD, TextEncoder, token_dtype
 from pipeline.engines import (
@@ -130,17 +129,9 @@ def _place(work: Work, phase: str, results: list[dict[str, Any]], folder: Path) 
     for split, files in found.items():
         names = [part_name(split, i, len(files)) for i in range(len(files))]
         for (path, _, _), name in zip(files, names, strict=True):
-            _link(path, folder / name)
+            link_or_copy(path, folder / name)
         index[split] = [[name, *counts] for name, (_, *counts) in zip(names, files, strict=True)]
     return index
-
-
-def _link(path: Path, target: Path) -> None:
-    """Show a finished file under another name too; where the disk cannot do that, copy it."""
-    try:
-        os.link(path, target)
-    except OSError:
-        shutil.copyfile(path, target)
 
 
 def _by_split(results: list[dict[str, Any]], name: str) -> dict[str, JSON]:

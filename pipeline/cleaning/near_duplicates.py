@@ -103,10 +103,11 @@ class NearDuplicates(CorpusStep):
         buckets = Folders.made_by(work, names[1], len(ranges))
         clustered = work.map(names[2], _cluster, [_Clusters(buckets=buckets)], label=self.name)
         share = sum(result["seconds"] for result in [*compared, *clustered]) / len(parts)
+        folders = Folders.of(parts)
         filters = [
             _Filter(
                 step=self,
-                parts=Folders.of(parts),
+                parts=folders,
                 part=i,
                 clusters=work.output(names[2], 0),
                 seconds=result["seconds"] + share,

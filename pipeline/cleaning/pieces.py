@@ -70,16 +70,17 @@ class Repeats(CorpusStep):
             label=self.name,
         )
         share = sum(result["seconds"] for result in compared) / len(parts)
+        folders, lost = Folders.of(parts), Folders.made_by(work, buckets, len(ranges))
         work.map(
             last,
             _filter,
             [
                 _Filter(
                     step=self,
-                    parts=Folders.of(parts),
+                    parts=folders,
                     part=i,
                     pieces=pieces,
-                    buckets=Folders.made_by(work, buckets, len(ranges)),
+                    buckets=lost,
                     seconds=result["seconds"] + share,
                 )
                 for i, result in enumerate(found)
