@@ -33,6 +33,7 @@ from pipeline.cleaning.chain import (
     tallies_of,
 )
 from pipeline.cutting import cut_files
+from pipeline.documents import utf8_size
 from pipeline.errors import ConfigError
 from pipeline.parallel import Workers
 from pipeline.process import say
@@ -285,7 +286,7 @@ def _in_parts(
     documents, outcomes = cleaning.Documents([], [], [], []), list[cleaning.Outcome]()
     size = 0
     for source, text, place, outcome in found:
-        bytes_of_text = len(text) if text.isascii() else len(text.encode("utf-8"))
+        bytes_of_text = utf8_size(text)
         documents.texts.append(text)
         documents.sources.append(source)
         documents.places.append(place)

@@ -29,6 +29,11 @@ def normalize(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+def utf8_size(text: str) -> int:
+    """Return the bytes of a text as UTF-8, without encoding it where they are plain to see."""
+    return len(text) if text.isascii() else len(text.encode("utf-8"))
+
+
 def is_longer(text: str, limit: int) -> bool:
     """Tell whether `text` has more than `limit` bytes as UTF-8, without encoding it if that is plain to see."""
     return len(text) > limit or (4 * len(text) > limit and not text.isascii() and len(text.encode("utf-8")) > limit)
@@ -134,7 +139,7 @@ def blocks_of(chunks: Iterable[str], block_bytes: int) -> Iterator[str]:
     for window in _windows(chunks):
         for piece in _pieces(window, "\n\n", block_bytes):
             block.append(piece)
-            size += len(piece) if piece.isascii() else len(piece.encode("utf-8"))
+            size += utf8_size(piece)
             if size >= block_bytes:
                 yield "".join(block)
                 block, size = [], 0

@@ -14,6 +14,7 @@ from pipeline.documents import (
     paragraphs_of,
     parts_of,
     sections_of,
+    utf8_size,
 )
 from pipeline.errors import CairnError, ConfigError, DataError, UnavailableError
 from pipeline.formats import TEXTS
@@ -156,7 +157,7 @@ def _whole(source: Source, part: Part, chunks: Iterator[str], block_bytes: int) 
     size = 0
     for chunk in chunks:
         held.append(chunk)
-        size += len(chunk) if chunk.isascii() else len(chunk.encode("utf-8"))
+        size += utf8_size(chunk)
         if size > source.max_document_bytes:
             break
     else:

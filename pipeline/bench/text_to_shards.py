@@ -18,13 +18,13 @@ from pipeline.bench.mixed_text import texts_of
 from pipeline.bench.programs import run_peer, run_stage
 from pipeline.bench.session import Session
 from pipeline.encoding import END_OF_TEXT, byte_of_symbol
+from pipeline.engines import pattern_of
 from pipeline.errors import IntegrityError
 from pipeline.process import say
 
 _WORKERS = 2
 _BATCH = 256
 _HASH = 8
-GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
 @dataclass
@@ -162,16 +162,6 @@ def ranks_of(page: dict[str, Any]) -> Iterator[str]:
     symbols = byte_of_symbol()
     for token, rank in sorted(page["model"]["vocab"].items(), key=lambda item: int(item[1])):
         yield f"{base64.b64encode(bytes(symbols[character] for character in token)).decode()} {rank}"
-
-
-def pattern_of(page: dict[str, Any]) -> str:
-    """Return the regular expression that cuts text into words before the merges."""
-    first = page["pre_tokenizer"]
-    steps = first["pretokenizers"] if first["type"] == "Sequence" else [first]
-    found = [step["pattern"]["Regex"] for step in steps if step["type"] == "Split"]
-    if len(found) > 1 or (found and any(step.get("use_regex") for step in steps)):
-        raise IntegrityError(f"this tokenizer cuts text in several steps, which tiktoken cannot do: {first}")
-    return str(found[0]) if found else GPT2_PATTERN
 
 
 def _deal(text: Path, parts: Sequence[Path]) -> None:

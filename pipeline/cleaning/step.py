@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from pipeline.artifacts.files import link_or_copy
 from pipeline.artifacts.identity import JSON
 from pipeline.artifacts.store import Store
+from pipeline.documents import utf8_size
 from pipeline.work import Work
 
 DOCUMENTS = "documents.arrow"
@@ -116,7 +117,7 @@ def settle(
             continue
         if outcome.text is not text and outcome.text != text:
             changed += 1
-            size = len(outcome.text.encode("utf-8"))
+            size = utf8_size(outcome.text)
         account[2] += 1
         account[3] += size
         left.texts.append(outcome.text)

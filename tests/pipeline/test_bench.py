@@ -17,8 +17,9 @@ from pipeline.bench.environments import ENVIRONMENTS, Environment, python_of
 from pipeline.bench.figures import HEADER, Bound, Measured, Row, alternate, median, show, table
 from pipeline.bench.machine import hashing, reading, writing
 from pipeline.bench.programs import disk_of, memory_of, run_peer, run_program
-from pipeline.bench.text_to_shards import GPT2_PATTERN, compare_ids, document_hashes, pattern_of, ranks_of
+from pipeline.bench.text_to_shards import compare_ids, document_hashes, ranks_of
 from pipeline.bench.training import same_start
+from pipeline.engines import pattern_of
 from pipeline.errors import CairnError, IntegrityError, MissingError, UnavailableError
 
 # --- rows ----------------------------------------------------------------------------------------------------
@@ -305,16 +306,6 @@ def test_tiktoken_built_from_our_tokenizer_gives_the_same_ids(shared_chain: Any)
     theirs = tiktoken.Encoding("t", pat_str=pattern_of(page), mergeable_ranks=ranks, special_tokens={})
     text = "The fox's café had 1234 stars…\n\n  and they'll sit near\tthe barn."
     assert theirs.encode_ordinary(text) == Tokenizer.from_file(str(path)).encode(text).ids
-
-
-def test_the_pattern_is_read_from_any_tokenizer_or_refused() -> None:
-    plain = {"type": "ByteLevel", "use_regex": True}
-    split = {"type": "Split", "pattern": {"Regex": r"\d|\D+"}}
-    byte_level = {"type": "ByteLevel", "use_regex": False}
-    assert pattern_of({"pre_tokenizer": plain}) == GPT2_PATTERN
-    assert pattern_of({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]}}) == r"\d|\D+"
-    with pytest.raises(IntegrityError, match="several steps"):
-        pattern_of({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, plain]}})
 
 
 def test_the_first_merge_that_differs_ends_the_count() -> None:
