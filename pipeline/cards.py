@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from pipeline.artifacts.identity import JSON
 from pipeline.artifacts.manifest import License
 from pipeline.errors import ConfigError, MissingError
@@ -156,6 +154,8 @@ def load_card(name: str) -> Source:
 
 def front_matter(path: Path) -> dict[str, JSON]:
     """Return the YAML between the two `---` lines at the top of a card."""
+    import yaml
+
     try:
         parts = path.read_text(encoding="utf-8").split("---\n", 2)
     except UnicodeDecodeError as error:

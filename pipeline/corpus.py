@@ -14,10 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.files import link_or_copy, write_json
+from pipeline.artifacts.files import link_or_copy, part_name, sync_file, write_json
 from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Draft, Store
 from pipeline.cards import MAX_DOCUMENT_BYTES, BadRows, Documents, Errors, Format, Source, load_card
@@ -38,7 +36,8 @@ from pipeline.errors import ConfigError
 from pipeline.parallel import Workers
 from pipeline.process import say
 from pipeline.readers import documents_of, may_be_cut
-from pipeline.sources import may_hold_html, open_source, source_of_path
+from pipeline.settings import FilledIn
+from pipeline.sources import is_hashed, may_hold_html, open_source, source_of_path
 from pipeline.splits import SPLITS, fill_empty, smallest_of, split_of
 from pipeline.stage import UNICODE, Job, Stage, main_of
 from pipeline.streams import SourceFile
@@ -58,7 +57,7 @@ _OF_OWN_SOURCE = (
     "format",
     "columns",
 )
-_READ_BYTES = 2**25
+_READ_BYTES = 2**24
 _REJECTS_IN_FILE = 50_000
 _DIGESTS = "digests.bin"
 
@@ -99,9 +98,9 @@ class CorpusConfig:
     """cleaning steps, in order, each NAME or NAME:SETTING=VALUE,SETTING=VALUE; exact duplicates always go"""
     part_bytes: int = 2**24
     """text in one file of the corpus, about; every step works on one part at a time"""
-    sources: Annotated[tuple[Source, ...], tyro.conf.Suppress] = ()
+    sources: Annotated[tuple[Source, ...], FilledIn] = ()
     """what the cards and paths say; filled in by the program"""
-    extracts_html: Annotated[bool, tyro.conf.Suppress] = False
+    extracts_html: Annotated[bool, FilledIn] = False
     """whether a source holds HTML, whose text depends on the extracting library; filled in by the program"""
 
     def __post_init__(self) -> None:
@@ -132,6 +131,14 @@ def resolve(config: CorpusConfig, store: Store) -> CorpusConfig:
     )
 
 
+def foresee(config: CorpusConfig, store: Store) -> int:
+    """Return into how many tasks a large file of the user's will be cut, if it is new."""
+    path = Path(config.source or "").expanduser()
+    if not path.is_file() or path.stat().st_size < 2 * _READ_BYTES or is_hashed(path, store):
+        return 0
+    return path.stat().st_size // _READ_BYTES
+
+
 def check_names(sources: tuple[Source, ...]) -> None:
     """Raise ConfigError when two sources have one name: what is said of one would be said of both."""
     twice = [name for name, count in Counter(source.name for source in sources).items() if count > 1]
@@ -159,6 +166,7 @@ def run(job: Job[CorpusConfig, Workers]) -> Artifact:
         trail = [read.parts, *trail]
         files, totals = _write_splits(work, config, parts)
         rejects = work.map("rejects", _write_rejects, list(_reject_files(trail)), label="writing")
+        work.rest()
         with job.draft() as draft:
             _collect(work.outputs("write"), files, draft.path)
             _collect(work.outputs("rejects"), ["rejects" for _ in rejects], draft.path)
@@ -238,7 +246,7 @@ def _grouped(files: Sequence[tuple[Source, SourceFile]]) -> Iterator[tuple[tuple
     for entry in files:
         group.append(entry)
         size += entry[1].size + 1000  # a small file has its cost too
-        if size >= _READ_BYTES:
+        if size >= _READ_BYTES // 2:  # a piece of a file that was cut is a task by itself
             yield tuple(group)
             group, size = [], 0
     if group:
@@ -383,13 +391,17 @@ def _sums(pages: Sequence[Mapping[str, int]]) -> dict[str, int]:
 
 def _digest(part: _Part, folder: Path) -> dict[str, Any]:
     """Write the SHA-256 of every document; count documents and bytes by split."""
-    documents = cleaning.read_documents(part.folder)
-    digests = [hashlib.sha256(text.encode("utf-8")).digest() for text in documents.texts]
+    from pipeline.arrow import bytes_of, read_batch
+
+    batch = read_batch(part.folder / cleaning.DOCUMENTS)
+    texts = list(bytes_of(batch.column("text")))
+    digests = [hashlib.sha256(text).digest() for text in texts]
     (folder / _DIGESTS).write_bytes(b"".join(digests))
-    splits = [split_of(d, part.shares[source]) for d, source in zip(digests, documents.sources, strict=True)]
+    sources = batch.column("source").to_pylist()
+    splits = [split_of(d, part.shares[source]) for d, source in zip(digests, sources, strict=True)]
     size: Counter[str] = Counter()
-    for split, n in zip(splits, documents.sizes, strict=True):
-        size[split] += n
+    for split, text in zip(splits, texts, strict=True):
+        size[split] += len(text)
     smallest = {s: smallest_of(d for d, split in zip(digests, splits, strict=True) if split == s) for s in size}
     return {
         "documents": Counter(splits),
@@ -400,27 +412,30 @@ def _digest(part: _Part, folder: Path) -> dict[str, Any]:
 
 def _write(file: _File, folder: Path) -> dict[str, Any]:
     """Write one file of a split: one record batch."""
+    import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    from pipeline.arrow import write_batch
+    from pipeline.arrow import numbers, one_batch, read_batch, strings, write_batch
 
-    rows: dict[str, list[str]] = {"id": [], "text": [], "source": [], "place": []}
-    size = characters = 0
+    chosen: list[pa.RecordBatch] = []
     for part, hashed in file.parts:
-        documents = cleaning.read_documents(part)
+        batch = read_batch(part / cleaning.DOCUMENTS)
         digests = (hashed / _DIGESTS).read_bytes()
-        for i, source in enumerate(documents.sources):
+        ids: list[str] = []
+        rows: list[int] = []
+        for i, source in enumerate(batch.column("source").to_pylist()):
             digest = digests[32 * i : 32 * i + 32]
-            if file.moved.get(digest, split_of(digest, file.shares[source])) != file.split:
-                continue
-            rows["id"].append(digest.hex()[:32])
-            rows["text"].append(documents.texts[i])
-            rows["source"].append(source)
-            rows["place"].append(documents.places[i])
-            size += documents.sizes[i]
-            characters += len(documents.texts[i])
-    batch = pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in rows.values()], names=list(rows))
+            if file.moved.get(digest, split_of(digest, file.shares[source])) == file.split:
+                ids.append(digest.hex()[:32])
+                rows.append(i)
+        mine = batch.take(numbers(np.array(rows, dtype=np.int64)))
+        chosen.append(pa.RecordBatch.from_arrays([strings(ids), *mine.columns], names=["id", *mine.schema.names]))
+    batch = one_batch(chosen)
     write_batch(folder / cleaning.DOCUMENTS, batch)
+    sync_file(folder / cleaning.DOCUMENTS)  # now, while others compute, and not when all of it is published
+    texts = batch.column("text")
+    size, characters = (pc.sum(of(texts)).as_py() or 0 for of in (pc.binary_length, pc.utf8_length))
     return {"documents": len(batch), "bytes": size, "characters": characters}
 
 
@@ -441,19 +456,15 @@ class _Rejected:
 
 
 def _write_rejects(rejected: _Rejected, folder: Path) -> dict[str, Any]:
-    import pyarrow as pa
+    from pipeline.arrow import one_batch, read_batch, write_batch
 
-    from pipeline.arrow import read_batch, write_batch
-
-    table = pa.Table.from_batches([read_batch(path / cleaning.REJECTS) for path in rejected.folders])
-    write_batch(folder / cleaning.DOCUMENTS, table.combine_chunks().to_batches()[0])
-    return {"rejects": len(table)}
+    batch = one_batch([read_batch(path / cleaning.REJECTS) for path in rejected.folders])
+    write_batch(folder / cleaning.DOCUMENTS, batch)
+    return {"rejects": len(batch)}
 
 
 def _collect(folders: Sequence[Path], names: Sequence[str], target: Path) -> None:
     """Link the finished files into the artifact, numbered by name; they stay where they are for a rerun."""
-    from pipeline.arrow import part_name
-
     kept = [(name, folder / cleaning.DOCUMENTS) for name, folder in zip(names, folders, strict=True) if name]
     totals = Counter(name for name, _ in kept)
     numbers: Counter[str] = Counter()
@@ -504,7 +515,7 @@ def licenses(config: CorpusConfig) -> tuple[License, ...]:
 
 STAGE = Stage(
     module="pipeline.corpus",
-    version=2,
+    version=3,
     kind="corpus",
     config=CorpusConfig,
     execution=Workers,
@@ -513,6 +524,7 @@ STAGE = Stage(
     toolchain=(UNICODE, "pyarrow"),
     uses=lambda config: (*packages_of(config.clean), *(["trafilatura"] if config.extracts_html else [])),
     run=run,
+    foresee=foresee,
     resolve=resolve,
     licenses=licenses,
 )

@@ -7,7 +7,6 @@ on a sample never writes a byte, and every character of Unicode is cut as the re
 """
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -19,6 +18,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from pipeline.encoding import CONTROL_TOKENS, TextEncoder, token_dtype
 from pipeline.errors import UnavailableError
 from pipeline.hard_texts import hard_texts
+from pipeline.newer_letters import documents_with_newer_letters
 from pipeline.process import version_of
 
 EncoderName: TypeAlias = Literal["auto", "tokenizers", "tiktoken", "gigatoken"]
@@ -64,15 +64,9 @@ class Choice:
 def open_encoder(folder: Path, engine: str) -> Engine:
     """Open an engine on the two files of a tokenizer; the same object when asked again.
 
-    Raises UnavailableError when its package is missing, UnsuitableError when it cannot do this tokenizer.
+    Raises UnsuitableError when it cannot do this tokenizer.
     """
-    if engine == REFERENCE:
-        return open_reference(folder)
-    if not is_installed(engine):
-        raise UnavailableError(
-            f'--encoder {engine} needs the package {engine}. Install it: python -m pip install "cairn-lm[fast]"'
-        )
-    return _open_fast(folder, engine)
+    return open_reference(folder) if engine == REFERENCE else _open_fast(folder, engine)
 
 
 @lru_cache(maxsize=1)
@@ -91,22 +85,28 @@ def is_installed(engine: str) -> bool:
     return find_spec(engine) is not None
 
 
-def choose_engine(folder: Path, asked: str) -> Choice:
-    """Return the engine to use for the tokenizer in `folder`: the first that is installed and does not differ.
+def engines_for(asked: EncoderName) -> tuple[str, ...]:
+    """Return the engines to try, the best first, the reference last.
 
     Raises UnavailableError when the one asked for is not installed.
     """
-    names = {"auto": tuple(filter(is_installed, FAST)), REFERENCE: ()}.get(asked, (asked,))
-    refused: dict[str, str] = {}
-    for name in names:
-        try:
-            found = difference(open_encoder(folder, name), open_reference(folder), hard_texts())
-        except UnsuitableError as error:
-            found = str(error)
-        if not found:
-            return Choice(name, refused)
-        refused[name] = found
-    return Choice(REFERENCE, refused)
+    if asked == "auto":
+        return (*filter(is_installed, FAST), REFERENCE)
+    if asked != REFERENCE and not is_installed(asked):
+        raise UnavailableError(
+            f'--encoder {asked} needs the package {asked}. Install it: python -m pip install "cairn-lm[fast]"'
+        )
+    return tuple(dict.fromkeys((asked, REFERENCE)))
+
+
+def why_not(folder: Path, engine: str) -> str:
+    """Return why an engine must not encode with the tokenizer in `folder`; "" when it may."""
+    if engine == REFERENCE:
+        return ""
+    try:
+        return difference(open_encoder(folder, engine), open_reference(folder), hard_texts())
+    except UnsuitableError as error:
+        return str(error)
 
 
 # --- the engines ---------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class Tiktoken:
     def __init__(self, folder: Path) -> None:
         import tiktoken
 
-        self._reference = TextEncoder(folder)
+        self._reference = open_reference(folder).encoder
         self._dtype = token_dtype(self._reference.vocab_size)
         page = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
         pattern = pattern_of(page)
@@ -182,7 +182,7 @@ class Gigatoken:
 
     def __init__(self, folder: Path, cache_bytes: int = CACHE_BYTES) -> None:
         check_versions()
-        self._reference = Reference(folder)
+        self._reference = open_reference(folder)
         self._page = (folder / "tokenizer.json").read_bytes()
         self._dtype = token_dtype(len(json.loads(self._page)["model"]["vocab"]) + len(CONTROL_TOKENS))
         self._cache_bytes = cache_bytes
@@ -193,8 +193,9 @@ class Gigatoken:
 
     def encode_documents(self, documents: Any) -> tuple[Any, Any]:
         ids: list[Any] = []
-        for document in _as_bytes(documents):
-            if holds_newer_letter(document):
+        newer = set(documents_with_newer_letters(*_utf8_of(documents)))
+        for number, document in enumerate(_as_bytes(documents)):
+            if number in newer:
                 ids.append(self._reference.encode_documents([document.decode("utf-8")])[0])
                 continue
             # One by one: for a batch it would import awkward, which takes longer than encoding a part.
@@ -220,17 +221,6 @@ class Gigatoken:
 
 COMPARED = {"gigatoken": "0.10", "tokenizers": "0.23"}
 """the versions whose letters, digits and blanks were compared, character by character"""
-_NEWER_LETTERS = (
-    "\u088f\u0c5c\u0cdc\ua7ce\ua7cf\ua7d2\ua7d4\ua7f1\U00010940-\U00010959\U00010ec5-\U00010ec7\U00011db0-\U00011ddb"
-    "\U00011de0-\U00011de9\U00016ea0-\U00016eb8\U00016ebb-\U00016ed3\U00016ff2-\U00016ff6\U000187f8-\U000187ff"
-    "\U00018d09-\U00018d1e\U00018d80-\U00018df2\U0001e6c0-\U0001e6de\U0001e6e0-\U0001e6e2\U0001e6e4\U0001e6e5"
-    "\U0001e6e7-\U0001e6ed\U0001e6f0-\U0001e6f4\U0001e6fe\U0001e6ff\U0002b73a-\U0002b73f\U0002cea2-\U0002cead"
-    "\U000323b0-\U00033479"
-)
-"""letters and digits of Unicode 17 that Unicode 16 does not have"""
-_NEWER_LETTER = re.compile(f"[{_NEWER_LETTERS}]")
-_NEWER_STARTS = (b"\xf0", b"\xe0\xa2\x8f", b"\xe0\xb1\x9c", b"\xe0\xb3\x9c", b"\xea\x9f")
-"""how these start in UTF-8, which is quicker to look for"""
 
 
 def check_versions() -> None:
@@ -238,13 +228,6 @@ def check_versions() -> None:
     for package, compared in COMPARED.items():
         if (found := version_of(package, 2)) != compared:
             raise UnsuitableError(f"{package} {found} was not compared, {compared} was")
-
-
-def holds_newer_letter(document: bytes) -> bool:
-    """Tell whether a document holds a letter that only gigatoken knows for one."""
-    if not any(start in document for start in _NEWER_STARTS):
-        return False
-    return _NEWER_LETTER.search(document.decode("utf-8")) is not None
 
 
 def _private_bytes() -> int:
@@ -262,12 +245,21 @@ def _joined(ids: list[Any], dtype: str) -> tuple[Any, Any]:
     return np.concatenate([np.empty(0, dtype=dtype), *ids], dtype=dtype, casting="unsafe"), lengths
 
 
+def _utf8_of(documents: Any) -> tuple[Any, Any]:
+    """Return a buffer of UTF-8, and where in it each document begins, and where the last ends."""
+    import numpy as np
+
+    if isinstance(documents, list):
+        encoded = [text.encode("utf-8") for text in documents]
+        return memoryview(b"".join(encoded)), np.cumsum([0, *map(len, encoded)])
+    from pipeline.arrow import offsets_of
+
+    return memoryview(documents.buffers()[2] or b""), offsets_of(documents)
+
+
 def _as_bytes(documents: Any) -> Iterator[bytes]:
     """Yield the UTF-8 of each document."""
-    if isinstance(documents, list):
-        yield from (text.encode("utf-8") for text in documents)
-        return
-    offsets, data = offsets_of(documents), memoryview(documents.buffers()[2] or b"")
+    data, offsets = _utf8_of(documents)
     for start in range(0, len(documents), 2**14):
         bounds = offsets[start : start + 2**14 + 1].tolist()
         yield from (bytes(data[a:b]) for a, b in pairwise(bounds))
@@ -285,16 +277,6 @@ def _batches(documents: Any) -> Iterator[list[str]]:
         size += len(document)
     if batch:
         yield batch
-
-
-def offsets_of(documents: Any) -> Any:
-    """Return where the bytes of each text of a StringArray begin in its buffer, and where the last ends."""
-    import numpy as np
-
-    if len(documents) == 0:
-        return np.zeros(1, dtype=np.int32)
-    width = np.int64 if str(documents.type).startswith("large") else np.int32
-    return np.frombuffer(documents.buffers()[1], dtype=width)[documents.offset : documents.offset + len(documents) + 1]
 
 
 # --- what a tokenizer.json says ------------------------------------------------------------------------------
@@ -350,6 +332,8 @@ def difference(engine: Engine, reference: Engine, texts: Sequence[str]) -> str:
 
 def distrust(engine: Engine, reference: Reference, documents: Any, values: Any) -> str:
     """Return why the ids `values` that an engine gave for a StringArray cannot be right; "" when they may be."""
+    from pipeline.arrow import offsets_of
+
     offsets = offsets_of(documents)
     size, found = int(offsets[-1] - offsets[0]), reference.count_bytes(values)
     if found != size:

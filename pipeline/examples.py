@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.identity import canonical_json
 from pipeline.artifacts.manifest import License
@@ -22,6 +20,7 @@ from pipeline.corpus import check_names
 from pipeline.documents import Document
 from pipeline.errors import ConfigError, DataError
 from pipeline.parallel import Workers, map_parts
+from pipeline.settings import FilledIn
 from pipeline.sources import SourceFile, open_source, source_of_path
 from pipeline.splits import SPLITS, assign_splits
 from pipeline.stage import Job, Role, Stage, main_of
@@ -55,7 +54,7 @@ class ExamplesConfig:
     """take at most this many of each source, those whose hash is smallest; None: all"""
     validation_fraction: float = 0.1
     """share held out while training, for sources whose card does not say"""
-    sources: Annotated[tuple[Source, ...], tyro.conf.Suppress] = ()
+    sources: Annotated[tuple[Source, ...], FilledIn] = ()
     """what the cards and paths say; filled in by the program"""
 
     def __post_init__(self) -> None:

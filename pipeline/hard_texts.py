@@ -36,15 +36,16 @@ def hard_texts() -> tuple[str, ...]:
 
 def _borders() -> list[str]:
     """Return the first and last character of every run of one category; where nothing is assigned yet, every 32nd."""
-    import unicodedata
+    from unicodedata import category
 
+    import numpy as np
+
+    ranges = [range(0xD800), range(0xE000, 0x33480), range(0xE0000, 0xE01F8)]
     found: list[str] = []
-    before = ""
-    for code in (*range(0xD800), *range(0xE000, 0x33480), *range(0xE0000, 0xE01F8)):
-        category = unicodedata.category(chr(code))
-        if category != before:
-            found += [chr(code - 1), chr(code)] if before and code not in (0xE000, 0xE0000) else [chr(code)]
-        elif category == "Cn" and code % 32 == 0:
-            found.append(chr(code))
-        before = category
+    for codes in ranges:
+        categories = np.frombuffer("".join(map(category, map(chr, codes))).encode("ascii"), dtype="S2")
+        first = np.append(True, categories[1:] != categories[:-1])
+        last = np.append(first[1:], True)
+        sparse = (categories == b"Cn") & (np.array(codes) % 32 == 0)
+        found += map(chr, (codes.start + np.flatnonzero(first | last | sparse)).tolist())
     return found

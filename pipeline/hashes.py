@@ -42,10 +42,15 @@ class HashMemory:
         self._write()
         self._give_up()
 
+    def knows(self, path: Path | str) -> bool:
+        """Tell whether the file at `path` was hashed as it is now."""
+        known = self._known(_key(path))
+        return known is not None and known[0] == stamp_of(path)
+
     def sha256(self, path: Path | str) -> str:
         """Return the SHA-256 of the file at `path`, hashing it only if it changed since last time."""
         stamp = stamp_of(path)
-        key = str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+        key = _key(path)
         if (known := self._known(key)) and known[0] == stamp:
             return known[1]
         found = sha256_of_file(Path(path))
@@ -79,3 +84,8 @@ class HashMemory:
         if self._base is not None:
             self._base.close()
             self._base = None
+
+
+def _key(path: Path | str) -> str:
+    """Return a file's name as the data base can hold it."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -73,8 +73,11 @@ def read_plain(data: bytes) -> Row | None:
         return None
     if type(value) is not dict or not all(type(entry) is str for entry in value.values()):
         return None
-    marks = data.count(b'"') - data.count(b'\\"')
-    return value if marks == 4 * len(value) and b'\\\\"' not in data else None
+    marks = data.count(b'"')
+    if marks == 4 * len(value):
+        return value
+    is_plain = marks - data.count(b'\\"') == 4 * len(value) and b'\\\\"' not in data
+    return value if is_plain else None
 
 
 def _object(text: str, place: str) -> Row:

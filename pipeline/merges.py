@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.encoding import byte_of_symbol
-from pipeline.engines import UnsuitableError, check_versions, holds_newer_letter
+from pipeline.engines import UnsuitableError, check_versions
+from pipeline.newer_letters import holds_newer_letter
 
 SEPARATOR = b"\xff\xfe\xff"
 """between documents: bytes that are in no UTF-8"""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pipeline.errors import ConfigError, StoppedError, UnavailableError
-from pipeline.process import die_with_parent, progress
+from pipeline.process import die_with_parent, keep_memory, progress
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -62,19 +62,29 @@ class Crew:
 
     def wake(self, tasks: int) -> None:
         """Let the processes start now, while other things are done, if so many tasks will need them."""
-        if self.execution.workers > 1 and tasks > 1 and self._pool is None:
+        if self.is_elsewhere(tasks) and self._pool is None:
             self._pool = _pool(self.execution.workers)
             for _ in range(self.execution.workers):
                 self._pool.submit(_wake)
 
+    def is_elsewhere(self, tasks: int) -> bool:
+        """Tell whether so many tasks would be done by other processes."""
+        return self.execution.workers > 1 and (tasks > 1 or self._pool is not None)
+
     def run(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         """Yield (index, result) of every task as they come."""
-        if self.execution.workers == 1 or len(tasks) < 2:
+        if not self.is_elsewhere(len(tasks)):
             yield from ((i, function(task)) for i, task in enumerate(tasks))
             return
         if self._pool is None:
             self._pool = _pool(self.execution.workers)
         yield from _in_pool(self._pool, function, tasks, self.execution.workers * _IN_FLIGHT)
+
+    def rest(self) -> None:
+        """Let the processes end, while other things are done."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+            self._pool = None
 
     def close(self) -> None:
         """End the processes."""
@@ -92,8 +102,14 @@ class RayCrew(Crew):
     def wake(self, tasks: int) -> None:
         pass  # a cluster has its processes
 
+    def is_elsewhere(self, tasks: int) -> bool:
+        return True
+
     def run(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         yield from _on_ray(self._ray, function, tasks)
+
+    def rest(self) -> None:
+        pass  # they are the cluster's
 
     def close(self) -> None:
         self._ray.shutdown()
@@ -136,9 +152,15 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=die_with_parent,
+        initializer=_start,
         initargs=(os.getpid(),),
     )
+
+
+def _start(parent: int) -> None:
+    die_with_parent(parent)
+    keep_memory()
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # so that Arrow's memory is kept too
 
 
 def _wake() -> None:

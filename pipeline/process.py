@@ -8,7 +8,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
@@ -95,6 +94,19 @@ def die_with_parent(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def keep_memory() -> None:
+    """Ask the C library to keep freed memory: the system's fresh pages cost more than much of what is done in them."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    m_mmap_threshold, m_trim_threshold = -3, -1
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # another C library may lack it
+    if mallopt is not None:
+        mallopt(m_mmap_threshold, 2**30)
+        mallopt(m_trim_threshold, 2**31 - 1)
+
+
 def is_main_process() -> bool:
     """Tell whether this is rank 0 of a multi-process launch, or the only process."""
     return os.environ.get("RANK", "0") == "0"
@@ -102,6 +114,8 @@ def is_main_process() -> bool:
 
 def version_of(package: str, parts: int | None = None) -> str:
     """Return an installed distribution's version, cut to its first `parts` numbers; "absent" when there is none."""
+    from importlib import metadata
+
     try:
         version = metadata.version(package)
     except metadata.PackageNotFoundError:

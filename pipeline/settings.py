@@ -13,6 +13,10 @@ from pipeline.errors import ConfigError
 T = TypeVar("T")
 
 
+class FilledIn:
+    """Marks a setting, in its annotation, that the program fills in itself: no flag sets it."""
+
+
 def build(cls: type[T], table: Mapping[str, JSON], where: str) -> T:
     """Make a `cls` of `table`; missing fields take their defaults.
 

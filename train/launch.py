@@ -4,11 +4,9 @@ On a machine without GPU `accelerate launch --cpu --num_processes 2` runs one pr
 `--multi_gpu` runs two that know nothing of each other unless the program asks for the CPU.
 """
 
-import ctypes
 import json
 import os
 import platform
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,7 +15,7 @@ from pipeline.artifacts.files import write_json
 from pipeline.artifacts.identity import JSON
 from pipeline.errors import ConfigError, UnavailableError, UsageError
 from pipeline.parallel import default_workers
-from pipeline.process import is_main_process, version_of
+from pipeline.process import is_main_process, keep_memory, version_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -67,7 +65,7 @@ def launch(
     count = threads or max(1, default_workers() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     torch.set_num_threads(count)
     if not has_gpu:
-        _keep_memory()
+        keep_memory()  # fresh pages for every large tensor cost a fifth of a training step
     chosen = _frozen_precision(precision, run_folder)
     if AcceleratorState._shared_state.get("_mixed_precision") is not None:  # a second run in one process
         AcceleratorState._reset_state(reset_partial_state=PartialState().num_processes == 1)
@@ -86,15 +84,6 @@ def launch(
         "precision": chosen,
     }
     return Launch(accelerator=accelerator, domain=domain)
-
-
-def _keep_memory() -> None:
-    """Ask the C library to keep freed memory: fresh pages for every large tensor cost a fifth of a training step."""
-    m_mmap_threshold, m_trim_threshold = -3, -1
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(m_mmap_threshold, 2**30)
-        mallopt(m_trim_threshold, 2**31 - 1)
 
 
 def _refuse_silent_single_process(program: str) -> None:

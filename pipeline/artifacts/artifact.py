@@ -3,12 +3,13 @@
 import json
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from pipeline.artifacts.files import replace_text, scan
-from pipeline.artifacts.identity import JSON, SHORT, canonical_json, sha256_of_file
+from pipeline.artifacts.identity import JSON, SHORT, canonical_json, sha256_of_files
 from pipeline.artifacts.manifest import PAYLOAD, RECORD, FileEntry, InputName, Manifest, read_manifest
 from pipeline.errors import IntegrityError
 
@@ -72,13 +73,14 @@ class Artifact:
 
     def file(self, path: str) -> Path:
         """Return the checked payload file `path`."""
-        if self._check(self._entries[path], _status_of(self.payload / path)):
-            self._remember()
+        self._check([(self._entries[path], _status_of(self.payload / path))])
         return self.payload / path
 
     def files(self, prefix: str = "") -> list[Path]:
         """Return the checked payload files whose path starts with `prefix`, sorted."""
-        return [self.file(path) for path in sorted(self._entries) if path.startswith(prefix)]
+        paths = [path for path in sorted(self._entries) if path.startswith(prefix)]
+        self._check([(self._entries[path], _status_of(self.payload / path)) for path in paths])
+        return [self.payload / path for path in paths]
 
     def read_json(self, path: str) -> JSON:
         return json.loads(self.file(path).read_text(encoding="utf-8"))
@@ -91,32 +93,37 @@ class Artifact:
         present = scan(self.payload)
         for path in sorted(set(present) - set(self._entries)):
             raise self._mismatch(self.payload / path, "is not declared in its manifest")
-        checks = [self._check(entry, present.get(entry.path), rehash=rehash) for entry in self.manifest.files]
-        if any(checks):
-            self._remember()
+        self._check([(entry, present.get(entry.path)) for entry in self.manifest.files], rehash=rehash)
         return sum(entry.size for entry in self.manifest.files)
 
     @cached_property
     def _entries(self) -> dict[str, FileEntry]:
         return {entry.path: entry for entry in self.manifest.files}
 
-    def _check(self, entry: FileEntry, status: os.stat_result | None, *, rehash: bool = False) -> bool:
-        """Raise IntegrityError unless the file is what its entry says; return whether it had to be hashed."""
-        if status is None:
-            raise self._mismatch(self.payload / entry.path, "is missing")
-        if not stat.S_ISREG(status.st_mode):
-            raise self._mismatch(self.payload / entry.path, "is not a regular file")
-        # The change time cannot be set by a program, so an edit that restores the modification time is seen too.
-        stamp = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-        if not rehash and self._known_stamps.get(entry.path) == stamp:
-            return False
-        path = self.payload / entry.path
-        if status.st_size != entry.size:
-            raise self._mismatch(path, f"has {status.st_size} bytes instead of {entry.size}")
-        if (found := sha256_of_file(path)) != entry.sha256:
-            raise self._mismatch(path, f"has sha256 {found[:SHORT]} instead of {entry.sha256[:SHORT]}")
-        self._known_stamps[entry.path] = stamp
-        return True
+    def _check(self, files: Sequence[tuple[FileEntry, os.stat_result | None]], *, rehash: bool = False) -> None:
+        """Raise IntegrityError unless each file is what its entry says, hashing those that no stamp vouches for."""
+        unknown: list[tuple[FileEntry, list[int]]] = []
+        for entry, status in files:
+            path = self.payload / entry.path
+            if status is None:
+                raise self._mismatch(path, "is missing")
+            if not stat.S_ISREG(status.st_mode):
+                raise self._mismatch(path, "is not a regular file")
+            # The change time cannot be set by a program, so an edit that restores the modification time is seen too.
+            stamp = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+            if not rehash and self._known_stamps.get(entry.path) == stamp:
+                continue
+            if status.st_size != entry.size:
+                raise self._mismatch(path, f"has {status.st_size} bytes instead of {entry.size}")
+            unknown.append((entry, stamp))
+        hashes = sha256_of_files([self.payload / entry.path for entry, _ in unknown])
+        for (entry, stamp), found in zip(unknown, hashes, strict=True):
+            if found != entry.sha256:
+                path = self.payload / entry.path
+                raise self._mismatch(path, f"has sha256 {found[:SHORT]} instead of {entry.sha256[:SHORT]}")
+            self._known_stamps[entry.path] = stamp
+        if unknown:
+            self._remember()
 
     @cached_property
     def _known_stamps(self) -> dict[str, list[int]]:

@@ -72,6 +72,12 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def part_name(name: str, index: int, count: int) -> str:
+    """Return the name of one file of `count`; sorted by name, the files are in order."""
+    width = max(5, len(str(count)))
+    return f"{name}-{index:0{width}d}-of-{count:0{width}d}.arrow"
+
+
 def regular_files(folder: Path) -> Iterator[Path]:
     """Yield every entry below `folder` that is not a folder, links included, in sorted order."""
     for root, folders, files in os.walk(folder):

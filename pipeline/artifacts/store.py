@@ -22,7 +22,7 @@ from pipeline.artifacts.files import (
     sync_tree,
     write_json,
 )
-from pipeline.artifacts.identity import JSON, SHORT, canonical_json, content_digest, sha256_of_file
+from pipeline.artifacts.identity import JSON, SHORT, canonical_json, content_digest, sha256_of_files
 from pipeline.artifacts.manifest import (
     CARD,
     MANIFEST,
@@ -216,7 +216,11 @@ class Store:
         from pipeline.artifacts.card import render_card
 
         request = draft.request
-        files = tuple(_entry(path, draft.path) for path in regular_files(draft.path))
+        paths = list(regular_files(draft.path))
+        files = tuple(
+            FileEntry(path=path.relative_to(draft.path).as_posix(), size=path.stat().st_size, sha256=sha256)
+            for path, sha256 in zip(paths, sha256_of_files(paths), strict=True)
+        )
         facts = json.loads(canonical_json(draft.facts))
         manifest = Manifest(
             kind=request.kind,
@@ -232,7 +236,7 @@ class Store:
         )
         (folder / RECORD / "provenance.json").write_text(json.dumps(draft.provenance, indent=2, sort_keys=True) + "\n")
         (folder / CARD).write_text(render_card(manifest), encoding="utf-8")
-        for path in regular_files(draft.path):
+        for path in paths:
             path.chmod(0o444)
         sync_tree(folder)
         write_json(folder / MANIFEST, manifest.as_json())
@@ -283,11 +287,6 @@ def union_of_licenses(inputs: Mapping[str, Artifact], own: tuple[License, ...] =
     """Collect what the inputs and the stage's own sources ask a derived artifact to carry, sorted by source."""
     everything = {entry for artifact in inputs.values() for entry in artifact.manifest.licenses} | set(own)
     return tuple(sorted(everything, key=lambda entry: (entry.source, entry.license, entry.attribution)))
-
-
-def _entry(path: Path, payload: Path) -> FileEntry:
-    relative = path.relative_to(payload).as_posix()
-    return FileEntry(path=relative, size=path.stat().st_size, sha256=sha256_of_file(path))
 
 
 def _sweep(rooms: Path) -> None:

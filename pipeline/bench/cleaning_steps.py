@@ -36,10 +36,10 @@ def every_step() -> tuple[str, ...]:
 
     One that needs to be told something (the files to decontaminate against) is left out, and said.
     """
-    from pipeline.cleaning.chain import known_steps, parse_step
+    from pipeline.cleaning.chain import STEPS, parse_step
 
     fit = []
-    for name in known_steps():
+    for name in STEPS:
         try:
             parse_step(name)
         except (ConfigError, TypeError) as error:

@@ -31,7 +31,27 @@ from pipeline.errors import ConfigError
 from pipeline.settings import check_keys, nearest
 from pipeline.work import RESULT, Work
 
-_ROOMS = ("characters", "quality", "repetition", "language", "pii", "decontamination", "repeats", "near_duplicates")
+_ROOMS = {
+    "characters": (
+        "line_ends",
+        "unicode",
+        "control_characters",
+        "mojibake",
+        "trim",
+        "length",
+        "unwrap",
+    ),
+    "quality": ("gopher_quality", "c4_quality", "fineweb_quality"),
+    "repetition": ("gopher_repetition",),
+    "language": ("language",),
+    "pii": ("pii",),
+    "decontamination": ("decontaminate",),
+    "repeats": ("exact_documents", "exact_paragraphs", "boilerplate_lines"),
+    "near_duplicates": ("near_duplicates",),
+}
+"""the modules of this package, and the steps in each: a module is imported when one of its steps is asked for"""
+STEPS = tuple(name for names in _ROOMS.values() for name in names)
+"""the names of all cleaning steps"""
 
 _CHARACTERS = ("mojibake", "line_ends:unicode=true", "unicode", "control_characters")
 _RULES = ("language", "gopher_repetition", "gopher_quality")
@@ -55,10 +75,15 @@ PRESETS: dict[str, tuple[str, ...]] = {
 
 
 @cache
-def known_steps() -> dict[str, type[Step]]:
-    """Return every cleaning step by its name."""
-    rooms = [importlib.import_module(f"pipeline.cleaning.{room}") for room in _ROOMS]
-    return {step.name: step for room in rooms for step in room.STEPS}
+def step_named(name: str) -> type[Step]:
+    """Return a cleaning step; ConfigError when there is none of that name."""
+    room = next((room for room, names in _ROOMS.items() if name in names), None)
+    if room is None:
+        raise ConfigError(f"there is no cleaning step {name!r}.{nearest(name, [*STEPS, *PRESETS])}")
+    found: dict[str, type[Step]] = {
+        step.name: step for step in importlib.import_module(f"pipeline.cleaning.{room}").STEPS
+    }
+    return found[name]
 
 
 def parse_steps(entries: Sequence[str]) -> tuple[Step, ...]:
@@ -70,11 +95,8 @@ def parse_steps(entries: Sequence[str]) -> tuple[Step, ...]:
 def parse_step(entry: str) -> Step:
     """Read one step: `length:min_characters=100` is Length(min_characters=100)."""
     name, _, written = entry.partition(":")
-    steps = known_steps()
-    if name not in steps:
-        raise ConfigError(f"there is no cleaning step {name!r}.{nearest(name, [*steps, *PRESETS])}")
+    kind = step_named(name)
     pairs = dict(pair.partition("=")[::2] for pair in written.split(",") if pair)
-    kind = steps[name]
     check_keys(pairs, [field.name for field in dataclasses.fields(kind)], f"the cleaning step {name}")
     hints = get_type_hints(kind)
     return kind(**{key: _value(hints[key], value, f"{name}:{key}") for key, value in pairs.items()})

@@ -16,6 +16,7 @@ from pipeline.work import Work
 
 DOCUMENTS = "documents.arrow"
 REJECTS = "rejects.arrow"
+REJECT_COLUMNS = ("source", "place", "step", "reason", "same_as", "excerpt")
 _NOTHING: Mapping[str, int] = {}
 
 
@@ -109,7 +110,8 @@ def settle(
         account = sources.setdefault(source, [0, 0, 0, 0])
         account[0] += 1
         account[1] += size
-        counts.update(outcome.counts)
+        if outcome.counts:
+            counts.update(outcome.counts)
         reason = outcome.reason or ("nothing left" if outcome.text is not text and not outcome.text.strip() else "")
         if reason:
             reasons[reason] += 1
@@ -168,22 +170,18 @@ def read_documents(folder: Path) -> Documents:
 
 def write_part(folder: Path, documents: Documents, rejects: Rejects) -> None:
     """Write what is left of a part, and what is not, into `folder`."""
-    import pyarrow as pa
-
-    from pipeline.arrow import write_batch
+    from pipeline.arrow import string_batch, write_batch
 
     columns = {"text": documents.texts, "source": documents.sources, "place": documents.places}
-    arrays = [pa.array(column, type=pa.string()) for column in columns.values()]
-    write_batch(folder / DOCUMENTS, pa.RecordBatch.from_arrays(arrays, names=list(columns)))
+    write_batch(folder / DOCUMENTS, string_batch(columns))
     _write_rejects(folder, rejects)
 
 
 def _write_rejects(folder: Path, rejects: Rejects) -> None:
-    import pyarrow as pa
+    from pipeline.arrow import string_batch, write_batch
 
-    from pipeline.arrow import write_batch
-
-    write_batch(folder / REJECTS, pa.RecordBatch.from_pylist(rejects.rows, schema=reject_schema()))
+    columns = {name: [row[name] for row in rejects.rows] for name in REJECT_COLUMNS}
+    write_batch(folder / REJECTS, string_batch(columns))
 
 
 def pass_part(folder: Path, part: Path, step: str) -> dict[str, JSON]:
@@ -210,11 +208,3 @@ def pass_part(folder: Path, part: Path, step: str) -> dict[str, JSON]:
         "sources": sources,
         "seconds": 0,
     }
-
-
-def reject_schema() -> Any:
-    """Return the Arrow schema of rejects."""
-    import pyarrow as pa
-
-    columns = ("source", "place", "step", "reason", "same_as", "excerpt")
-    return pa.schema(dict.fromkeys(columns, pa.string()))

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import engines
+from pipeline import engines, newer_letters
+from pipeline.arrow import offsets_of, strings
 from pipeline.encoding import TextEncoder, byte_of_symbol, tokenizer_config
 from pipeline.engines import (
     FAST,
@@ -21,16 +22,18 @@ from pipeline.engines import (
     Reference,
     Tiktoken,
     UnsuitableError,
-    choose_engine,
     difference,
     distrust,
+    engines_for,
     open_encoder,
     open_reference,
     pattern_of,
     sample_of,
+    why_not,
 )
 from pipeline.errors import UnavailableError
 from pipeline.hard_texts import hard_texts
+from pipeline.newer_letters import documents_with_newer_letters, holds_newer_letter
 from pipeline.pretokenizers import build_pretokenizer
 
 CL100K = (
@@ -39,6 +42,16 @@ CL100K = (
 )
 PATTERNS = {"gpt2": "", "cl100k": CL100K, "digits one by one": CL100K.replace("{1,3}", "")}
 UNKNOWN = r"\p{N}|\p{L}+|[^\p{L}\p{N}]+"
+
+
+def choose_engine(folder: Path, asked: Any) -> Choice:
+    """Try the engines in turn, as shards are made."""
+    refused: dict[str, str] = {}
+    for name in engines_for(asked):
+        if not (found := why_not(folder, name)):
+            return Choice(name, refused)
+        refused[name] = found
+    raise AssertionError
 
 
 def save_encoder(folder: Path, texts: list[str], pattern: str, vocab_size: int = 900) -> Path:
@@ -357,7 +370,7 @@ def test_gigatoken_cuts_every_character_of_unicode_as_the_reference_does(pattern
     folder = probe(tmp_path, pattern)
     fast, reference = Gigatoken(folder), Reference(folder)
     characters = list(map(chr, [*range(0x80, 0xD800), *range(0xE000, 0x110000)]))
-    newer = {c for c in characters if engines.holds_newer_letter(c.encode())}
+    newer = {c for c in characters if holds_newer_letter(c.encode())}
     older = [c for c in characters if c not in newer]
     texts = ["".join(f"a{c} 1{c} !{c} " for c in older[i : i + 128]) for i in range(0, len(older), 128)]
 
@@ -373,7 +386,23 @@ def test_gigatoken_cuts_every_character_of_unicode_as_the_reference_does(pattern
 def test_a_version_that_was_not_compared_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(engines, "COMPARED", {"gigatoken": "0.9"})
 
-    choice = engines.choose_engine(probe(tmp_path, "gpt2"), "gigatoken")
+    choice = choose_engine(probe(tmp_path, "gpt2"), "gigatoken")
 
     assert choice.engine == "tokenizers"
     assert "was not compared, 0.9 was" in choice.refused["gigatoken"]
+
+
+LETTERS = st.sampled_from([*"aéࢎ中😀", "\u088f", "\u0890", "\ua7ce", "\U00010940", "\U00033479", "\U0003347a"])
+NEWER = {"\u088f", "\ua7ce", "\U00010940", "\U00033479"}
+
+
+@given(texts=st.lists(st.lists(LETTERS, max_size=8).map("".join), max_size=8), first=st.integers(0, 3))
+def test_the_documents_with_newer_letters_are_found_in_blocks_of_any_size(texts: list[str], first: int) -> None:
+    column = strings(["\u088f", *texts])[1:][first:]
+    expected = [i for i, text in enumerate(texts[first:]) if NEWER & set(text)]
+    with pytest.MonkeyPatch.context() as patch:
+        for block in (1, 2, 3, 2**20):
+            patch.setattr(newer_letters, "_BLOCK", block)
+            data = memoryview(column.buffers()[2] or b"")
+            assert documents_with_newer_letters(data, offsets_of(column)) == expected
+    assert [i for i, text in enumerate(texts[first:]) if holds_newer_letter(text.encode())] == expected

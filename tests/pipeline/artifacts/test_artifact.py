@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts import artifact as artifact_module
+from pipeline.artifacts import identity
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.identity import sha256_of_file
 from pipeline.artifacts.store import Store
@@ -113,7 +114,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(path.name)
         return sha256_of_file(path)
 
-    monkeypatch.setattr(artifact_module, "sha256_of_file", counted)
+    monkeypatch.setattr(identity, "sha256_of_file", counted)
     return names
 
 
