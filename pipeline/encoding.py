@@ -109,6 +109,12 @@ class TextEncoder:
         yield decoder.decode(b"", final=True)
 
     @cached_property
+    def token_lengths(self) -> list[int]:
+        """How many bytes each id stands for: a token is written with a sign for each of its bytes."""
+        by_id = {i: len(token) for token, i in self._tokenizer.get_vocab(with_added_tokens=False).items()}
+        return [by_id.get(i, 0) for i in range(self.vocab_size)]
+
+    @cached_property
     def token_bytes(self) -> list[bytes]:
         """The bytes each id stands for; nothing for control ids.
 

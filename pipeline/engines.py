@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
-from pipeline.encoding import CONTROL_TOKENS, TextEncoder, token_dtype
+from pipeline.encoding import TextEncoder, token_dtype
 from pipeline.errors import UnavailableError
 from pipeline.hard_texts import hard_texts
 from pipeline.newer_letters import documents_with_newer_letters
@@ -131,7 +131,7 @@ class Reference:
     def _widths(self) -> Any:
         import numpy as np
 
-        return np.array([len(token) for token in self.encoder.token_bytes], dtype=np.uint32)
+        return np.array(self.encoder.token_lengths, dtype=np.uint32)
 
     def count_bytes(self, values: Any) -> int:
         """Return how many bytes of text these ids stand for."""
@@ -184,7 +184,7 @@ class Gigatoken:
         check_versions()
         self._reference = open_reference(folder)
         self._page = (folder / "tokenizer.json").read_bytes()
-        self._dtype = token_dtype(len(json.loads(self._page)["model"]["vocab"]) + len(CONTROL_TOKENS))
+        self._dtype = token_dtype(self._reference.encoder.vocab_size)
         self._cache_bytes = cache_bytes
         self.restarts = 0
         self._unchecked = 0

@@ -65,7 +65,8 @@ def read_plain(data: bytes) -> Row | None:
     """Read an object whose values are all texts, as nearly all rows are, several times quicker.
 
     None: it is something else, or it may be wrong, and only the strict reader can tell.  orjson takes a key that stands
-    twice: then there are more quotation marks than the four of each entry.
+    twice: then there are more quotation marks than the four of each entry and those within the texts, unless some of
+    these are written in another way.
     """
     try:
         value = orjson.loads(data)
@@ -73,11 +74,10 @@ def read_plain(data: bytes) -> Row | None:
         return None
     if type(value) is not dict or not all(type(entry) is str for entry in value.values()):
         return None
-    marks = data.count(b'"')
-    if marks == 4 * len(value):
-        return value
-    is_plain = marks - data.count(b'\\"') == 4 * len(value) and b'\\\\"' not in data
-    return value if is_plain else None
+    within = sum(text.count('"') for entry in value.items() for text in entry)
+    if data.count(b'"') != 4 * len(value) + within or (within and b"\\u0022" in data):
+        return None
+    return value
 
 
 def _object(text: str, place: str) -> Row:

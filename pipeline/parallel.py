@@ -62,18 +62,17 @@ class Crew:
 
     def wake(self, tasks: int) -> None:
         """Let the processes start now, while other things are done, if so many tasks will need them."""
-        if self.is_elsewhere(tasks) and self._pool is None:
+        if self._needs_pool(tasks) and self._pool is None:
             self._pool = _pool(self.execution.workers)
             for _ in range(self.execution.workers):
                 self._pool.submit(_wake)
 
-    def is_elsewhere(self, tasks: int) -> bool:
-        """Tell whether so many tasks would be done by other processes."""
+    def _needs_pool(self, tasks: int) -> bool:
         return self.execution.workers > 1 and (tasks > 1 or self._pool is not None)
 
     def run(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         """Yield (index, result) of every task as they come."""
-        if not self.is_elsewhere(len(tasks)):
+        if not self._needs_pool(len(tasks)):
             yield from ((i, function(task)) for i, task in enumerate(tasks))
             return
         if self._pool is None:
@@ -101,9 +100,6 @@ class RayCrew(Crew):
 
     def wake(self, tasks: int) -> None:
         pass  # a cluster has its processes
-
-    def is_elsewhere(self, tasks: int) -> bool:
-        return True
 
     def run(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         yield from _on_ray(self._ray, function, tasks)

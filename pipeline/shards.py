@@ -8,7 +8,6 @@ A shard is one record batch, so the buffer of its values is the token stream its
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from typing import Any, Literal
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.files import link_or_copy, part_name, sync_file, write_json
 from pipeline.artifacts.identity import JSON
-from pipeline.encoding import PAD, TextEncoder, token_dtype
+from pipeline.encoding import END_OF_TEXT, PAD, TextEncoder, token_dtype
 from pipeline.engines import (
     REFERENCE,
     Choice,
@@ -79,16 +78,25 @@ class _Part:
     tokenizer: Path
     engine: str
     config: ShardsConfig
+    first: bool
+    """whoever encodes this part looks first whether the engine can be trusted with this tokenizer at all"""
 
 
 def run(job: Job[ShardsConfig, ShardsExecution]) -> Artifact:
     """Encode each part of the corpus by itself and number the shards in order."""
     corpus, tokenizer = job.inputs["corpus"], job.inputs["tokenizer"]
-    encoder = TextEncoder.of(tokenizer)
+    control, vocab_size = tokenizer.facts["control"], tokenizer.facts["vocab_size"]
     texts = [(split, path) for split in SPLITS for path in corpus.files(f"{split}-")]
     with job.work() as work:
         parts = [
-            _Part(split=split, text=path, tokenizer=tokenizer.payload, engine=REFERENCE, config=job.config)
+            _Part(
+                split=split,
+                text=path,
+                tokenizer=tokenizer.payload,
+                engine=REFERENCE,
+                config=job.config,
+                first=(split, path) == texts[0],
+            )
             for split, path in texts
         ]
         phase, choice, results = _encode(work, parts, job.execution.encoder)
@@ -98,10 +106,10 @@ def run(job: Job[ShardsConfig, ShardsExecution]) -> Artifact:
             write_json(draft.path / INDEX, shards)
             names = (*_TOTALS, *(_PACKING if job.config.layout == "packed" else ()))
             draft.fact(**{name: _by_split(results, name) for name in names})
-            draft.fact(layout=job.config.layout, dtype=token_dtype(encoder.vocab_size), vocab_size=encoder.vocab_size)
+            draft.fact(layout=job.config.layout, dtype=token_dtype(vocab_size), vocab_size=vocab_size)
             if job.config.layout == "packed":
-                draft.fact(context_length=job.config.context_length, pad=encoder.control[PAD])
-            draft.fact(end_of_text=encoder.end_of_text, tokenizer_digest=tokenizer.digest)
+                draft.fact(context_length=job.config.context_length, pad=control[PAD])
+            draft.fact(end_of_text=control[END_OF_TEXT], tokenizer_digest=tokenizer.digest)
             write_json(draft.record / "encoder.json", {"engine": choice.engine, "refused": choice.refused})
     return draft.artifact
 
@@ -109,7 +117,7 @@ def run(job: Job[ShardsConfig, ShardsExecution]) -> Artifact:
 def _encode(work: Work, parts: list[_Part], asked: EncoderName) -> tuple[str, Choice, list[dict[str, Any]]]:
     """Encode all parts with the first engine that never differs from the reference; return the phase, which, and what.
 
-    Whether it differs on hard texts is found out while it encodes already, where processes of their own do that.
+    Whether it differs on hard texts is found out with the first part, while others are encoded already.
     """
     refused: dict[str, str] = {}
     for engine in engines_for(asked):
@@ -124,15 +132,11 @@ def _encode(work: Work, parts: list[_Part], asked: EncoderName) -> tuple[str, Ch
 
 def _encode_with(work: Work, phase: str, parts: list[_Part]) -> tuple[str, list[dict[str, Any]]]:
     """Encode all parts; return why this engine must not be used, or nothing, and the results."""
-    with ThreadPoolExecutor(1) as aside:
-        doubt = aside.submit(why_not, parts[0].tokenizer, parts[0].engine)
-        if not work.is_elsewhere(len(parts)) and (found := doubt.result()):
-            return found, []
-        try:
-            results: list[dict[str, Any]] = work.map(phase, encode_part, parts, label="encoding")
-        except UnsuitableError as error:
-            return doubt.result() or str(error), []
-    return doubt.result() or next((result["differs"] for result in results if result["differs"]), ""), results
+    try:
+        results: list[dict[str, Any]] = work.map(phase, encode_part, parts, label="encoding")
+    except UnsuitableError as error:
+        return str(error), []
+    return next((result["differs"] for result in results if result["differs"]), ""), results
 
 
 def _place(work: Work, phase: str, results: list[dict[str, Any]], folder: Path) -> dict[str, JSON]:
@@ -164,6 +168,7 @@ def encode_part(part: _Part, out: Path) -> dict[str, JSON]:
     """Encode one part of the corpus into `out`; a pure function of the part and the tokenizer.
 
     The result has `differs`, why its engine must not be trusted, or else `files`: [name, tokens, documents] of each.
+    Raises UnsuitableError when the engine must not be used with this tokenizer.
     """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from pipeline.arrow import offsets_of, read_batch
@@ -171,6 +176,8 @@ def encode_part(part: _Part, out: Path) -> dict[str, JSON]:
     reference = open_reference(part.tokenizer)
     # A machine of a cluster may lack the engine that another one has chosen.
     engine = open_encoder(part.tokenizer, part.engine if is_installed(part.engine) else REFERENCE)
+    if part.first and (found := why_not(part.tokenizer, engine.name)):
+        raise UnsuitableError(found)
     texts = read_batch(part.text).column("text")
     values, lengths = engine.encode_documents(texts)
     if engine is not reference and (found := distrust(engine, reference, texts, values)):

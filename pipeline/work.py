@@ -64,10 +64,6 @@ class Work:
         self._await_others(phase, function, tasks, label)
         return [self.result(self.output(phase, i)) for i in range(len(tasks))]
 
-    def is_elsewhere(self, tasks: int) -> bool:
-        """Tell whether other processes would do a phase of so many tasks."""
-        return self.crew.is_elsewhere(tasks)
-
     def rest(self) -> None:
         """Let worker processes end now: no phase comes any more."""
         self.crew.rest()
