@@ -118,7 +118,7 @@ def _drain(stream: io.BufferedReader) -> None:
 
 def why_unread(name: str, format_: str) -> str:
     """Return why a file or member of this relative name is not read; nothing if it is."""
-    if any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts):
+    if any((part.startswith(".") and part != ".") or part == "__MACOSX" for part in name.split("/")):
         return HIDDEN
     kind = kind_of(name, format_)
     return "" if kind.format or kind.archive else NOT_READ

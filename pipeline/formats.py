@@ -1,6 +1,7 @@
 """Machinery: which format a file is in: what its name says, and whether its first bytes agree."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from pipeline.errors import DataError
@@ -50,7 +51,14 @@ class Kind:
 
 def kind_of(name: str, format_: str = "") -> Kind:
     """Return what a file's name says it is; a `format_` that is known overrules the suffix of what is inside."""
-    path = PurePosixPath(name.lower())
+    base = name.rstrip("/").rpartition("/")[2].lower()
+    # Only the last two suffixes matter, so a million names are few questions.
+    return _kind_of(base if base.startswith(".") else ".".join(["x", *base.rsplit(".", 2)[1:]]), format_)
+
+
+@lru_cache(maxsize=1024)
+def _kind_of(name: str, format_: str) -> Kind:
+    path = PurePosixPath(name)
     if path.suffix in _SHORT_ARCHIVES:
         return Kind(compression=_SHORT_ARCHIVES[path.suffix], archive="tar")
     compression = COMPRESSIONS.get(path.suffix, "")

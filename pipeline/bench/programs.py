@@ -130,15 +130,16 @@ class _Watch:
 
 
 def disk_of(folder: Path) -> int:
-    """Return the bytes of a folder's files, while others add and remove some."""
-    size = 0
+    """Return the bytes of a folder's files, each once whatever its names, while others add and remove some."""
+    sizes: dict[tuple[int, int], int] = {}
     for root, _, names in os.walk(folder):
         for name in names:
             try:
-                size += os.lstat(os.path.join(root, name)).st_size
+                status = os.lstat(os.path.join(root, name))
             except FileNotFoundError:
                 continue
-    return size
+            sizes[status.st_dev, status.st_ino] = status.st_size
+    return sum(sizes.values())
 
 
 def memory_of(pid: int) -> int:
