@@ -138,13 +138,25 @@ def blocks_of(chunks: Iterable[str], block_bytes: int) -> Iterator[str]:
     size = 0
     for window in _windows(chunks):
         for piece in _pieces(window, "\n\n", block_bytes):
-            block.append(piece)
-            size += utf8_size(piece)
-            if size >= block_bytes:
-                yield "".join(block)
-                block, size = [], 0
+            is_long = len(piece) > 2 * block_bytes  # then there is no line end in it
+            for part in _cut_at_spaces(piece, block_bytes - size, block_bytes) if is_long else (piece,):
+                block.append(part)
+                size += utf8_size(part)
+                if size >= block_bytes:
+                    yield "".join(block)
+                    block, size = [], 0
     if block:
         yield "".join(block)
+
+
+def _cut_at_spaces(text: str, first: int, others: int) -> Iterator[str]:
+    """Cut text after the first space from which on a part has enough bytes; the first part needs fewer than others."""
+    data = text.encode("utf-8")
+    start, enough = 0, first
+    while start < len(data):
+        end = data.find(b" ", start + enough - 1) + 1 or len(data)
+        yield data[start:end].decode("utf-8")
+        start, enough = end, others
 
 
 def _windows(chunks: Iterable[str]) -> Iterator[str]:
@@ -163,12 +175,11 @@ def _windows(chunks: Iterable[str]) -> Iterator[str]:
 
 
 def _pieces(text: str, separator: str, limit: int) -> Iterator[str]:
-    """Split after `separator`, and what is still far too long at the next finer one."""
-    finer = {"\n\n": "\n", "\n": " "}.get(separator)
+    """Split after `separator`, and what is still far too long at line ends."""
     parts = text.split(separator)
     for i, part in enumerate(parts):
         piece = part + (separator if i + 1 < len(parts) else "")
-        if finer and len(piece) > 2 * limit:
-            yield from _pieces(piece, finer, limit)
+        if separator != "\n" and len(piece) > 2 * limit:
+            yield from _pieces(piece, "\n", limit)
         else:
             yield piece
