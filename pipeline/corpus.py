@@ -41,7 +41,7 @@ from pipeline.sources import is_hashed, may_hold_html, open_source, source_of_pa
 from pipeline.splits import SPLITS, fill_empty, smallest_of, split_of
 from pipeline.stage import UNICODE, Job, Stage, main_of
 from pipeline.streams import SourceFile
-from pipeline.work import RESULT, Work
+from pipeline.work import Work, read_result, write_result
 
 FEW_DOCUMENTS = 100
 """below this many documents, whole files are cut into blocks so that both splits get some"""
@@ -218,6 +218,7 @@ def _read(work: Work, config: CorpusConfig, files: list[tuple[Source, SourceFile
         parts = _parts_of(work, "read")
         return _Read(phase="read", parts=parts, files=files, block_bytes=config.block_bytes if cut else None)
     block_bytes = max(1, min(config.block_bytes, size // 16))
+    work.drop("read")
     _read_groups(work, "read-blocks", config, pieces, block_bytes, cut_texts=True)
     return _Read(phase="read-blocks", parts=_parts_of(work, "read-blocks"), files=files, block_bytes=block_bytes)
 
@@ -257,7 +258,7 @@ def _parts_of(work: Work, phase: str) -> list[Path]:
     """Return the parts that a phase of reading wrote, each group as many as its text needs, numbered by links."""
     numbered = work.folder / f"{phase}.parts"
     numbered.mkdir(exist_ok=True)
-    found = [folder / name for folder in work.outputs(phase) for name in work.result(folder)["parts"]]
+    found = [folder / name for folder in work.outputs(phase) for name in read_result(folder)["parts"]]
     parts = [numbered / f"{i:06d}" for i in range(len(found))]
     for part, folder in zip(parts, found, strict=True):
         with suppress(FileExistsError):
@@ -280,9 +281,7 @@ def _read_group(group: _Group, folder: Path) -> dict[str, Any]:
         documents, tallies = take_steps(documents, group.steps, rejects)
         (folder / parts[-1]).mkdir()
         cleaning.write_part(folder / parts[-1], documents, rejects)
-        (folder / parts[-1] / RESULT).write_text(
-            json.dumps({"result": {"tallies": [tally, *tallies]}}), encoding="utf-8"
-        )
+        write_result(folder / parts[-1], {"tallies": [tally, *tallies]})
         started = time.perf_counter()
     return {"parts": parts, **found}
 

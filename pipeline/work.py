@@ -12,7 +12,7 @@ import platform
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +60,9 @@ class Work:
         """
         (self.folder / phase).mkdir(exist_ok=True)
         mine = range(self.execution.task_index, len(tasks), self.execution.num_tasks)
-        self._make(phase, function, tasks, [i for i in mine if not self._is_done(phase, i)], label)
+        self._make(phase, function, tasks, [i for i in mine if not _is_whole(self.output(phase, i))], label)
         self._await_others(phase, function, tasks, label)
-        return [self.result(self.output(phase, i)) for i in range(len(tasks))]
+        return [read_result(self.output(phase, i)) for i in range(len(tasks))]
 
     def rest(self) -> None:
         """Let worker processes end now: no phase comes any more."""
@@ -93,10 +93,6 @@ class Work:
         for _ in progress(self.crew.run(_make_piece, pieces), total=len(pieces), label=label, unit="parts"):
             pass
 
-    def _is_done(self, phase: str, index: int) -> bool:
-        """Tell whether a part is there; one that this machine wrote before it last started may lack its bytes."""
-        return _is_whole(self.output(phase, index))
-
     def _clear(self, phase: str, index: int) -> None:
         """Put aside what is left of a part from before this machine last started, but never a new one."""
         folder = self.output(phase, index)
@@ -109,23 +105,18 @@ class Work:
                 aside.rename(folder)
         shutil.rmtree(aside, ignore_errors=True)
 
-    def result(self, folder: Path) -> dict[str, JSON]:
-        """Return what the function returned that made a finished part."""
-        page: dict[str, JSON] = json.loads((folder / RESULT).read_text(encoding="utf-8"))["result"]
-        return page
-
     # --- the others' -----------------------------------------------------------------------------------------
 
     def _await_others(
         self, phase: str, function: Callable[[Task, Path], dict[str, JSON]], tasks: Sequence[Task], label: str
     ) -> None:
         """Wait until every part is there; when none comes for long, make the next missing one."""
-        missing = [i for i in range(len(tasks)) if not self._is_done(phase, i)]
+        missing = [i for i in range(len(tasks)) if not _is_whole(self.output(phase, i))]
         last = time.monotonic()
         while missing:
             if not self.folder.exists():
                 raise DoneElsewhereError
-            left = [i for i in missing if not self._is_done(phase, i)]
+            left = [i for i in missing if not _is_whole(self.output(phase, i))]
             if len(left) < len(missing):
                 missing, last = left, time.monotonic()
             elif time.monotonic() - last > self.execution.patience_seconds:
@@ -172,8 +163,7 @@ def _make_piece(piece: _Piece) -> None:
     aside.mkdir()
     try:
         result = piece.function(piece.task, aside)
-        page = {"host": platform.node(), "boot": boot_id(), "result": result}
-        (aside / RESULT).write_text(json.dumps(page, ensure_ascii=False), encoding="utf-8")
+        write_result(aside, result)
         try:
             os.rename(aside, piece.folder)
         except OSError as error:
@@ -181,6 +171,18 @@ def _make_piece(piece: _Piece) -> None:
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_result(folder: Path, result: Mapping[str, JSON]) -> None:
+    """Say in the folder of a part that it is finished, on which machine, and what the function returned."""
+    page = {"host": platform.node(), "boot": boot_id(), "result": result}
+    (folder / RESULT).write_text(json.dumps(page, ensure_ascii=False), encoding="utf-8")
+
+
+def read_result(folder: Path) -> dict[str, JSON]:
+    """Return what the function returned that made a finished part."""
+    page: dict[str, JSON] = json.loads((folder / RESULT).read_text(encoding="utf-8"))["result"]
+    return page
 
 
 def _aside(folder: Path) -> Path:

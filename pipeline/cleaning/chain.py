@@ -29,7 +29,7 @@ from pipeline.cleaning.step import (
 )
 from pipeline.errors import ConfigError
 from pipeline.settings import check_keys, nearest
-from pipeline.work import RESULT, Work
+from pipeline.work import Work, read_result
 
 _ROOMS = {
     "characters": (
@@ -247,7 +247,7 @@ def packages_of(entries: Sequence[str]) -> tuple[str, ...]:
 
 def tallies_in(folder: Path) -> list[dict[str, Any]]:
     """Return the tallies of one part, a step each."""
-    tallies: list[dict[str, Any]] = json.loads((folder / RESULT).read_text(encoding="utf-8"))["result"]["tallies"]
+    tallies: list[dict[str, Any]] = read_result(folder)["tallies"]
     return tallies
 
 

@@ -28,13 +28,24 @@ from pipeline.cleaning.buckets import (
     starts_run,
 )
 from pipeline.cleaning.shingles import mix, require_rensa, sign
-from pipeline.cleaning.step import DOCUMENTS, CorpusStep, Outcome, Rejects, read_documents, settle, write_part
+from pipeline.cleaning.step import (
+    DOCUMENTS,
+    CorpusStep,
+    Outcome,
+    Rejects,
+    pass_part,
+    read_documents,
+    settle,
+    write_part,
+)
 from pipeline.errors import ConfigError
 from pipeline.work import Work
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from pipeline.cleaning.buckets import Rows
 
 
 BAND = [("key", "<u8"), ("document", "<u4")]
@@ -314,18 +325,22 @@ class _Filter:
 
 def _filter(task: _Filter, folder: Path) -> dict[str, JSON]:
     started = time.perf_counter()
-    documents = read_documents(task.parts[task.part])
-    rejects = Rejects()
-    documents, tally = settle(task.step.name, documents, _outcomes(task, documents.texts), rejects)
-    write_part(folder, documents, rejects)
+    losses, keeps = (rows_between(task.clusters / name, "part", task.part, task.part) for name in (LOSSES, KEEPS))
+    if not len(losses) and not len(keeps):
+        tally = pass_part(folder, task.parts[task.part], task.step.name)
+    else:
+        documents = read_documents(task.parts[task.part])
+        rejects = Rejects()
+        outcomes = _outcomes(task.parts, losses, keeps, documents.texts)
+        documents, tally = settle(task.step.name, documents, outcomes, rejects)
+        write_part(folder, documents, rejects)
     return {"tallies": [{**tally, "seconds": task.seconds + time.perf_counter() - started}]}
 
 
-def _outcomes(task: _Filter, texts: Sequence[str]) -> Iterator[Outcome]:
-    losses = rows_between(task.clusters / LOSSES, "part", task.part, task.part)
-    names = name_documents(task.parts, losses["winner_part"], losses["winner_document"])
+def _outcomes(parts: Folders, losses: "Rows", keeps: "Rows", texts: Sequence[str]) -> Iterator[Outcome]:
+    names = name_documents(parts, losses["winner_part"], losses["winner_document"])
     winners = dict(zip(losses["document"].tolist(), names, strict=True))
-    firsts = set(rows_between(task.clusters / KEEPS, "part", task.part, task.part)["document"].tolist())
+    firsts = set(keeps["document"].tolist())
     for number, text in enumerate(texts):
         if number in winners:
             yield Outcome(text, "near duplicate", same_as=winners[number])

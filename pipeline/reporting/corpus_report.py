@@ -154,16 +154,6 @@ def _in_order(by_split: Mapping[str, int]) -> dict[str, int]:
 # --- sources and steps ---------------------------------------------------------------------------------------
 
 
-def _has(artifact: Artifact, path: str) -> bool:
-    return any(entry.path == path for entry in artifact.manifest.files)
-
-
-def _step_pages(artifact: Artifact) -> list[dict[str, JSON]]:
-    """Return the accounting table; empty for a corpus of the first version, which has none."""
-    pages: list[dict[str, JSON]] = artifact.read_json(STEPS) if _has(artifact, STEPS) else []
-    return pages
-
-
 def _steps(artifact: Artifact) -> tuple[StepRow, ...]:
     seconds = _record(artifact, SECONDS)
     return tuple(
@@ -179,7 +169,7 @@ def _steps(artifact: Artifact) -> tuple[StepRow, ...]:
             counts=page.get("counts") or {},
             seconds=seconds.get(page["step"]),
         )
-        for page in _step_pages(artifact)
+        for page in artifact.read_json(STEPS)
     )
 
 
@@ -195,7 +185,7 @@ def _record(artifact: Artifact, name: str) -> dict[str, JSON]:
 def _sources(artifact: Artifact, texts: Texts) -> Iterator[SourceRow]:
     lines = artifact.file("sources.jsonl").read_text(encoding="utf-8").splitlines()
     pages = {page["name"]: page for page in map(json.loads, lines)}
-    steps = _step_pages(artifact)
+    steps: list[dict[str, JSON]] = artifact.read_json(STEPS)
     accounts = steps[0].get("sources", {}) if steps else {}
     for name in dict.fromkeys([*pages, *accounts, *texts.sources]):
         page = pages.get(name, {})
@@ -260,7 +250,7 @@ def _tokenizer(artifact: Artifact, store: Store, wanted: str | None) -> Tokenize
     return TokenizerRow(
         reference=chosen.reference,
         summary=summarize(chosen),
-        report=chosen.read_json("report.json") if _has(chosen, "report.json") else {},
+        report=chosen.read_json("report.json"),
         others=tuple(f"{other.short}: {summarize(other)}" for other in found[1:]),
     )
 
