@@ -1,6 +1,5 @@
 """Machinery: the cleaning steps that remove what stands more than once: documents, paragraphs, lines."""
 
-import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,12 +30,9 @@ class ExactDocuments(Repeats):
     def digest(self, texts: Any) -> "tuple[list[bytes], NDArray[np.uint32], NDArray[np.uint32]]":
         import numpy as np
 
-        if not len(texts):
-            return [], np.empty(0, np.uint32), np.empty(0, np.uint32)
-        _, offsets, data = texts.buffers()
-        ends = memoryview(offsets).cast("i")[texts.offset : texts.offset + len(texts) + 1].tolist()
-        view = memoryview(data if data is not None else b"")
-        digests = [sha256(view[a:z]).digest() for a, z in itertools.pairwise(ends)]
+        from pipeline.arrow import bytes_of
+
+        digests = [sha256(text).digest() for text in bytes_of(texts)]
         return digests, np.arange(len(texts), dtype=np.uint32), np.zeros(len(texts), np.uint32)
 
     def lose(self, rows: "Rows", documents: int) -> "Rows":

@@ -159,12 +159,11 @@ def read_documents(folder: Path) -> Documents:
     """Return the documents of a part."""
     import numpy as np
 
-    from pipeline.arrow import read_batch
+    from pipeline.arrow import offsets_of, read_batch
 
     batch = read_batch(folder / DOCUMENTS)
     text = batch.column("text")
-    offsets = np.frombuffer(text.buffers()[1], dtype=np.int32, count=len(text) + 1 + text.offset)[text.offset :]
-    sizes = np.diff(offsets).tolist() if len(text) else []
+    sizes = np.diff(offsets_of(text)).tolist()
     return Documents(text.to_pylist(), batch.column("source").to_pylist(), batch.column("place").to_pylist(), sizes)
 
 
