@@ -33,6 +33,7 @@ from pipeline.cleaning.chain import (
 from pipeline.cutting import cut_files
 from pipeline.documents import utf8_size
 from pipeline.errors import ConfigError
+from pipeline.formats import Kind, kind_of
 from pipeline.parallel import Workers
 from pipeline.process import say
 from pipeline.readers import documents_of, may_be_cut
@@ -133,10 +134,14 @@ def resolve(config: CorpusConfig, store: Store) -> CorpusConfig:
 
 def foresee(config: CorpusConfig, store: Store) -> int:
     """Return into how many tasks a large file of the user's will be cut, if it is new."""
-    path = Path(config.source or "").expanduser()
-    if not path.is_file() or path.stat().st_size < 2 * _READ_BYTES or is_hashed(path, store):
+    if config.source is None or kind_of(config.source, config.format) != Kind(format="jsonl"):
         return 0
-    return path.stat().st_size // _READ_BYTES
+    path = Path(config.source).expanduser()
+    try:
+        size = path.stat().st_size
+    except OSError:  # said in better words by whoever needs the file
+        return 0
+    return size // _READ_BYTES if size >= 2 * _READ_BYTES and not is_hashed(path, store) else 0
 
 
 def check_names(sources: tuple[Source, ...]) -> None:

@@ -8,7 +8,6 @@ on a sample never writes a byte, and every character of Unicode is cut as the re
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from itertools import pairwise
@@ -53,14 +52,6 @@ class Engine(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Which engine encodes, and why no faster one."""
-
-    engine: str
-    refused: dict[str, str]
-
-
 def open_encoder(folder: Path, engine: str) -> Engine:
     """Open an engine on the two files of a tokenizer; the same object when asked again.
 
@@ -99,10 +90,26 @@ def engines_for(asked: EncoderName) -> tuple[str, ...]:
     return tuple(dict.fromkeys((asked, REFERENCE)))
 
 
+@lru_cache(maxsize=1)
+def open_trusted(folder: Path, names: tuple[str, ...]) -> tuple[Engine, dict[str, str]]:
+    """Open the first of these engines that this machine has and that gives the reference's ids on hard texts.
+
+    Also returns why those before it are not used.
+    """
+    refused: dict[str, str] = {}
+    for name in names:
+        if not (found := why_not(folder, name)):
+            return open_encoder(folder, name), refused
+        refused[name] = found
+    return open_reference(folder), refused
+
+
 def why_not(folder: Path, engine: str) -> str:
     """Return why an engine must not encode with the tokenizer in `folder`; "" when it may."""
     if engine == REFERENCE:
         return ""
+    if not is_installed(engine):
+        return "it is not installed on every machine"
     try:
         return difference(open_encoder(folder, engine), open_reference(folder), hard_texts())
     except UnsuitableError as error:

@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
@@ -103,7 +104,7 @@ def keep_memory() -> None:
     m_mmap_threshold, m_trim_threshold = -3, -1
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # another C library may lack it
     if mallopt is not None:
-        mallopt(m_mmap_threshold, 2**30)
+        mallopt(m_mmap_threshold, 2**30) or mallopt(m_mmap_threshold, 2**25)  # which is the most that older ones take
         mallopt(m_trim_threshold, 2**31 - 1)
 
 
@@ -127,15 +128,23 @@ def provenance(started: float) -> JSON:
     """Describe where and when a stage ran: for people, covered by no digest; `started` is from `time.time()`."""
     environment = {name: os.environ[name] for name in _RECORDED_ENVIRONMENT if name in os.environ}
     return {
+        **installation(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 3),
+        "command": sys.argv,
+        "environment": environment,
+    }
+
+
+@cache
+def installation() -> dict[str, JSON]:
+    """Describe this machine and what is installed; as that takes a while, whoever asks early has it in time."""
+    return {
         "host": platform.node(),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: version_of(name) for name in _RECORDED_PACKAGES},
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-        "seconds": round(time.time() - started, 3),
-        "command": sys.argv,
         "git_commit": _git_commit(),
-        "environment": environment,
     }
 
 

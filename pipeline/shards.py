@@ -16,18 +16,7 @@ from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.files import link_or_copy, part_name, sync_file, write_json
 from pipeline.artifacts.identity import JSON
 from pipeline.encoding import END_OF_TEXT, PAD, TextEncoder, token_dtype
-from pipeline.engines import (
-    REFERENCE,
-    Choice,
-    EncoderName,
-    UnsuitableError,
-    distrust,
-    engines_for,
-    is_installed,
-    open_encoder,
-    open_reference,
-    why_not,
-)
+from pipeline.engines import REFERENCE, EncoderName, distrust, engines_for, open_reference, open_trusted
 from pipeline.errors import ConfigError, DataError
 from pipeline.parallel import Workers
 from pipeline.process import say
@@ -76,16 +65,16 @@ class _Part:
     split: str
     text: Path
     tokenizer: Path
-    engine: str
+    engines: tuple[str, ...]
+    """those to try, the best first: a machine of a cluster may lack what another one has"""
     config: ShardsConfig
-    first: bool
-    """whoever encodes this part looks first whether the engine can be trusted with this tokenizer at all"""
 
 
 def run(job: Job[ShardsConfig, ShardsExecution]) -> Artifact:
     """Encode each part of the corpus by itself and number the shards in order."""
     corpus, tokenizer = job.inputs["corpus"], job.inputs["tokenizer"]
     control, vocab_size = tokenizer.facts["control"], tokenizer.facts["vocab_size"]
+    engines = engines_for(job.execution.encoder)
     texts = [(split, path) for split in SPLITS for path in corpus.files(f"{split}-")]
     with job.work() as work:
         parts = [
@@ -93,13 +82,12 @@ def run(job: Job[ShardsConfig, ShardsExecution]) -> Artifact:
                 split=split,
                 text=path,
                 tokenizer=tokenizer.payload,
-                engine=REFERENCE,
+                engines=engines,
                 config=job.config,
-                first=(split, path) == texts[0],
             )
             for split, path in texts
         ]
-        phase, choice, results = _encode(work, parts, job.execution.encoder)
+        phase, results, refused = _encode(work, parts)
         work.rest()
         with job.draft() as draft:
             shards = _place(work, phase, results, draft.path)
@@ -110,33 +98,26 @@ def run(job: Job[ShardsConfig, ShardsExecution]) -> Artifact:
             if job.config.layout == "packed":
                 draft.fact(context_length=job.config.context_length, pad=control[PAD])
             draft.fact(end_of_text=control[END_OF_TEXT], tokenizer_digest=tokenizer.digest)
-            write_json(draft.record / "encoder.json", {"engine": choice.engine, "refused": choice.refused})
+            used = sorted({result["engine"] for result in results})
+            write_json(draft.record / "encoder.json", {"engines": used, "refused": refused})
     return draft.artifact
 
 
-def _encode(work: Work, parts: list[_Part], asked: EncoderName) -> tuple[str, Choice, list[dict[str, Any]]]:
-    """Encode all parts with the first engine that never differs from the reference; return the phase, which, and what.
+def _encode(work: Work, parts: list[_Part]) -> tuple[str, list[dict[str, Any]], dict[str, str]]:
+    """Encode all parts with the best engines, or all with the reference if one of those differs anywhere.
 
-    Whether it differs on hard texts is found out with the first part, while others are encoded already.
+    Return the phase, its results, and which engines were not used, on some machine at least, and why.
     """
-    refused: dict[str, str] = {}
-    for engine in engines_for(asked):
-        phase = f"encode-{engine}"
-        found, results = _encode_with(work, phase, [replace(part, engine=engine) for part in parts])
-        if not found:
-            return phase, Choice(engine, refused), results
-        refused[engine] = found
-        say(f"{engine} is not used: {found}")
-    raise AssertionError("the reference does not differ from itself")
-
-
-def _encode_with(work: Work, phase: str, parts: list[_Part]) -> tuple[str, list[dict[str, Any]]]:
-    """Encode all parts; return why this engine must not be used, or nothing, and the results."""
-    try:
-        results: list[dict[str, Any]] = work.map(phase, encode_part, parts, label="encoding")
-    except UnsuitableError as error:
-        return str(error), []
-    return next((result["differs"] for result in results if result["differs"]), ""), results
+    results: list[dict[str, Any]] = work.map("encode", encode_part, parts, label="encoding")
+    refused = {name: why for result in results for name, why in result["refused"].items()}
+    differing = {result["engine"]: result["differs"] for result in results if result["differs"]}
+    for name, why in (refused | differing).items():
+        say(f"{name} is not used: {why}")
+    if not differing:
+        return "encode", results, refused
+    say(f"everything is encoded with {REFERENCE} instead")
+    parts = [replace(part, engines=(REFERENCE,)) for part in parts]
+    return "encode-again", list(work.map("encode-again", encode_part, parts, label="encoding")), refused | differing
 
 
 def _place(work: Work, phase: str, results: list[dict[str, Any]], folder: Path) -> dict[str, JSON]:
@@ -167,28 +148,26 @@ def _by_split(results: list[dict[str, Any]], name: str) -> dict[str, JSON]:
 def encode_part(part: _Part, out: Path) -> dict[str, JSON]:
     """Encode one part of the corpus into `out`; a pure function of the part and the tokenizer.
 
-    The result has `differs`, why its engine must not be trusted, or else `files`: [name, tokens, documents] of each.
-    Raises UnsuitableError when the engine must not be used with this tokenizer.
+    The result has `engine` and why others were `refused`; and `files`, [name, tokens, documents] of each, or else
+    `differs`, why the engine must not be trusted.
     """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from pipeline.arrow import offsets_of, read_batch
 
     reference = open_reference(part.tokenizer)
-    # A machine of a cluster may lack the engine that another one has chosen.
-    engine = open_encoder(part.tokenizer, part.engine if is_installed(part.engine) else REFERENCE)
-    if part.first and (found := why_not(part.tokenizer, engine.name)):
-        raise UnsuitableError(found)
+    engine, refused = open_trusted(part.tokenizer, part.engines)
+    about: dict[str, JSON] = {"split": part.split, "engine": engine.name, "refused": refused}
     texts = read_batch(part.text).column("text")
     values, lengths = engine.encode_documents(texts)
     if engine is not reference and (found := distrust(engine, reference, texts, values)):
-        return {"split": part.split, "differs": found}
+        return {**about, "differs": found}
     encoder = reference.encoder
     stream = end_documents(values, lengths, encoder.end_of_text)
     write = _write_packed if part.config.layout == "packed" else _write_stream
     counts = write(part.config, out, stream, lengths + 1, encoder)
     offsets = offsets_of(texts)
     totals: dict[str, JSON] = {"documents": len(texts), "tokens": len(stream), "bytes": int(offsets[-1] - offsets[0])}
-    return {"split": part.split, "differs": "", **totals, **counts}
+    return {**about, "differs": "", **totals, **counts}
 
 
 def end_documents(values: Any, lengths: Any, end_of_text: int) -> Any:

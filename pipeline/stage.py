@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
 from pipeline.artifacts.artifact import Artifact
@@ -26,7 +27,16 @@ from pipeline.artifacts.store import Draft, Request, Store, union_of_licenses
 from pipeline.artifacts.summary import differences, next_commands, summarize
 from pipeline.errors import ConfigError, DataError, MissingError, StoppedError
 from pipeline.parallel import Crew, Workers, crew
-from pipeline.process import as_known, guarded, is_main_process, prepare_process, provenance, say, version_of
+from pipeline.process import (
+    as_known,
+    guarded,
+    installation,
+    is_main_process,
+    prepare_process,
+    provenance,
+    say,
+    version_of,
+)
 from pipeline.program import default_store
 from pipeline.recipe import RecipeFile, Step, load_recipe
 from pipeline.settings import FilledIn, build, check_keys, field_names
@@ -514,6 +524,7 @@ def execute(
 
 def _run_parts(job: Job[C, X]) -> Artifact | None:
     """Run a stage of parts; if somebody else publishes it meanwhile, theirs is what we would have made."""
+    Thread(target=installation, daemon=True).start()
     try:
         artifact = job.stage.run(job)
     except DoneElsewhereError:

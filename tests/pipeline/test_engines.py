@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,6 @@ from pipeline.arrow import offsets_of, strings
 from pipeline.encoding import TextEncoder, byte_of_symbol, tokenizer_config
 from pipeline.engines import (
     FAST,
-    Choice,
     Gigatoken,
     Reference,
     Tiktoken,
@@ -27,9 +26,9 @@ from pipeline.engines import (
     engines_for,
     open_encoder,
     open_reference,
+    open_trusted,
     pattern_of,
     sample_of,
-    why_not,
 )
 from pipeline.errors import UnavailableError
 from pipeline.hard_texts import hard_texts
@@ -44,14 +43,17 @@ PATTERNS = {"gpt2": "", "cl100k": CL100K, "digits one by one": CL100K.replace("{
 UNKNOWN = r"\p{N}|\p{L}+|[^\p{L}\p{N}]+"
 
 
+class Choice(NamedTuple):
+    """Which engine encodes, and why no faster one."""
+
+    engine: str
+    refused: dict[str, str]
+
+
 def choose_engine(folder: Path, asked: Any) -> Choice:
-    """Try the engines in turn, as shards are made."""
-    refused: dict[str, str] = {}
-    for name in engines_for(asked):
-        if not (found := why_not(folder, name)):
-            return Choice(name, refused)
-        refused[name] = found
-    raise AssertionError
+    open_trusted.cache_clear()
+    engine, refused = open_trusted(folder, engines_for(asked))
+    return Choice(engine.name, refused)
 
 
 def save_encoder(folder: Path, texts: list[str], pattern: str, vocab_size: int = 900) -> Path:

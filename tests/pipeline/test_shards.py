@@ -189,7 +189,7 @@ def test_the_engine_changes_no_byte(chain: Any, packed: Artifact, remake: Callab
     _, windows = remake("--encoder", encoder, *PACKED)
 
     assert (stream.digest, windows.digest) == (chain.shards.digest, packed.digest)
-    assert json.loads((stream.record / "encoder.json").read_text()) == {"engine": encoder, "refused": {}}
+    assert json.loads((stream.record / "encoder.json").read_text()) == {"engines": [encoder], "refused": {}}
 
 
 def test_an_engine_that_differs_in_one_part_only_writes_nothing(
@@ -209,39 +209,42 @@ def test_an_engine_that_differs_in_one_part_only_writes_nothing(
 
     assert made.digest == chain.shards.digest
     assert "gigatoken is not used: its ids differ from those of tokenizers in 'Story 17:" in ended.err
-    assert json.loads((made.record / "encoder.json").read_text())["engine"] == "tokenizers"
+    assert "everything is encoded with tokenizers instead" in ended.err
+    about = json.loads((made.record / "encoder.json").read_text())
+    assert about["engines"] == ["tokenizers"] and "Story 17:" in about["refused"]["gigatoken"]
 
 
-def test_an_engine_that_differs_on_a_hard_text_ends_the_phase_at_once(
+def test_an_engine_that_cannot_do_the_tokenizer_leaves_it_to_the_next(
     chain: Any, remake: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards_stage, "why_not", lambda folder, name: "a doubt" if name == "gigatoken" else "")
+    open_fast = engines._open_fast
+
+    def open_some(folder: Path, name: str) -> Any:
+        if name == "gigatoken":
+            raise engines.UnsuitableError("no such pattern")
+        return open_fast(folder, name)
+
+    monkeypatch.setattr(engines, "_open_fast", open_some)
 
     ended, made = remake()
 
     assert made.digest == chain.shards.digest
-    assert "gigatoken is not used: a doubt" in ended.err
+    assert "gigatoken is not used: no such pattern" in ended.err
     assert json.loads((made.record / "encoder.json").read_text()) == {
-        "engine": "tiktoken",
-        "refused": {"gigatoken": "a doubt"},
+        "engines": ["tiktoken"],
+        "refused": {"gigatoken": "no such pattern"},
     }
 
 
-def test_an_engine_that_cannot_do_the_tokenizer_ends_the_phase_at_once(
+def test_a_machine_without_an_engine_takes_the_next_and_its_parts_count(
     chain: Any, remake: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def open_fast(folder: Path, name: str) -> Any:
-        opened.append(name)
-        raise engines.UnsuitableError("no such pattern")
-
-    opened: list[str] = []
-    monkeypatch.setattr(engines, "_open_fast", open_fast)
+    monkeypatch.setattr(shards_stage, "engines_for", lambda asked: ("no_such_engine", "tiktoken", "tokenizers"))
 
     ended, made = remake()
 
     assert made.digest == chain.shards.digest
-    assert opened == ["gigatoken", "tiktoken"] and len(chain.corpus.files("train-")) > 2
-    assert "gigatoken is not used: no such pattern" in ended.err
+    assert "no_such_engine is not used: it is not installed on every machine" in ended.err
 
 
 def test_an_engine_that_is_not_installed_is_named_with_the_command_that_installs_it(
