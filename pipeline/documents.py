@@ -138,7 +138,7 @@ def blocks_of(chunks: Iterable[str], block_bytes: int) -> Iterator[str]:
     size = 0
     for window in _windows(chunks):
         for piece in _pieces(window, "\n\n", block_bytes):
-            is_long = len(piece) > 2 * block_bytes  # then there is no line end in it
+            is_long = len(piece) > 2 * block_bytes  # it is a line, then
             for part in _cut_at_spaces(piece, block_bytes - size, block_bytes) if is_long else (piece,):
                 block.append(part)
                 size += utf8_size(part)

@@ -199,14 +199,17 @@ class Gigatoken:
         self._base = _private_bytes()
 
     def encode_documents(self, documents: Any) -> tuple[Any, Any]:
+        from pipeline.arrow import bytes_of, offsets_of
+
         ids: list[Any] = []
-        newer = set(documents_with_newer_letters(*_utf8_of(documents)))
-        for number, document in enumerate(_as_bytes(documents)):
+        texts = _column(documents)
+        newer = set(documents_with_newer_letters(texts.buffers()[2] or b"", offsets_of(texts)))
+        for number, document in enumerate(bytes_of(texts)):
             if number in newer:
-                ids.append(self._reference.encode_documents([document.decode("utf-8")])[0])
+                ids.append(self._reference.encode_documents([str(document, "utf-8")])[0])
                 continue
             # One by one: for a batch it would import awkward, which takes longer than encoding a part.
-            ids.append(self._engine.encode(document))
+            ids.append(self._engine.encode(bytes(document)))
             self._unchecked += len(document)
             if self._unchecked > _CHECK_BYTES:
                 self._unchecked = 0
@@ -252,35 +255,24 @@ def _joined(ids: list[Any], dtype: str) -> tuple[Any, Any]:
     return np.concatenate([np.empty(0, dtype=dtype), *ids], dtype=dtype, casting="unsafe"), lengths
 
 
-def _utf8_of(documents: Any) -> tuple[Any, Any]:
-    """Return a buffer of UTF-8, and where in it each document begins, and where the last ends."""
-    import numpy as np
+def _column(documents: Any) -> Any:
+    """Return documents as a StringArray."""
+    from pipeline.arrow import strings
 
-    if isinstance(documents, list):
-        encoded = [text.encode("utf-8") for text in documents]
-        return memoryview(b"".join(encoded)), np.cumsum([0, *map(len, encoded)])
-    from pipeline.arrow import offsets_of
-
-    return memoryview(documents.buffers()[2] or b""), offsets_of(documents)
-
-
-def _as_bytes(documents: Any) -> Iterator[bytes]:
-    """Yield the UTF-8 of each document."""
-    data, offsets = _utf8_of(documents)
-    for start in range(0, len(documents), 2**14):
-        bounds = offsets[start : start + 2**14 + 1].tolist()
-        yield from (bytes(data[a:b]) for a, b in pairwise(bounds))
+    return strings(documents) if isinstance(documents, list) else documents
 
 
 def _batches(documents: Any) -> Iterator[list[str]]:
     """Yield the documents in order, some at a time, so that a batch is small or one document."""
+    from pipeline.arrow import bytes_of
+
     batch: list[str] = []
     size = 0
-    for document in _as_bytes(documents):
+    for document in bytes_of(_column(documents)):
         if batch and size + len(document) > _BATCH_CHARACTERS:
             yield batch
             batch, size = [], 0
-        batch.append(document.decode("utf-8"))
+        batch.append(str(document, "utf-8"))
         size += len(document)
     if batch:
         yield batch

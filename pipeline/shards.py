@@ -78,13 +78,7 @@ def run(job: Job[ShardsConfig, ShardsExecution]) -> Artifact:
     texts = [(split, path) for split in SPLITS for path in corpus.files(f"{split}-")]
     with job.work() as work:
         parts = [
-            _Part(
-                split=split,
-                text=path,
-                tokenizer=tokenizer.payload,
-                engines=engines,
-                config=job.config,
-            )
+            _Part(split=split, text=path, tokenizer=tokenizer.payload, engines=engines, config=job.config)
             for split, path in texts
         ]
         phase, results, refused = _encode(work, parts)

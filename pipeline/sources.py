@@ -294,7 +294,7 @@ def _files_of_hub(source: Source, store: Store) -> list[SourceFile]:
     from pipeline.fetching import fetch_from_hub
 
     paths = fetch_from_hub(source, store)
-    with HashMemory(store.root / "sources" / "hashes.sqlite") as known:
+    with _memory(store) as known:
         return [
             SourceFile(
                 name=path.name,

@@ -28,16 +28,7 @@ from pipeline.cleaning.buckets import (
     starts_run,
 )
 from pipeline.cleaning.shingles import mix, require_rensa, sign
-from pipeline.cleaning.step import (
-    DOCUMENTS,
-    CorpusStep,
-    Outcome,
-    Rejects,
-    pass_part,
-    read_documents,
-    settle,
-    write_part,
-)
+from pipeline.cleaning.step import DOCUMENTS, CorpusStep, Outcome, filter_part, pass_part
 from pipeline.errors import ConfigError
 from pipeline.work import Work
 
@@ -326,14 +317,11 @@ class _Filter:
 def _filter(task: _Filter, folder: Path) -> dict[str, JSON]:
     started = time.perf_counter()
     losses, keeps = (rows_between(task.clusters / name, "part", task.part, task.part) for name in (LOSSES, KEEPS))
-    if not len(losses) and not len(keeps):
-        tally = pass_part(folder, task.parts[task.part], task.step.name)
+    part, name = task.parts[task.part], task.step.name
+    if len(losses) or len(keeps):
+        tally = filter_part(folder, part, name, lambda texts: _outcomes(task.parts, losses, keeps, texts))
     else:
-        documents = read_documents(task.parts[task.part])
-        rejects = Rejects()
-        outcomes = _outcomes(task.parts, losses, keeps, documents.texts)
-        documents, tally = settle(task.step.name, documents, outcomes, rejects)
-        write_part(folder, documents, rejects)
+        tally = pass_part(folder, part, name)
     return {"tallies": [{**tally, "seconds": task.seconds + time.perf_counter() - started}]}
 
 

@@ -21,16 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts.identity import JSON
 from pipeline.cleaning.buckets import Folders, first_of_run, join, key_ranges, rows_between, starts_run
-from pipeline.cleaning.step import (
-    DOCUMENTS,
-    CorpusStep,
-    Outcome,
-    Rejects,
-    pass_part,
-    read_documents,
-    settle,
-    write_part,
-)
+from pipeline.cleaning.step import DOCUMENTS, CorpusStep, Outcome, filter_part, pass_part
 from pipeline.work import Work
 
 if TYPE_CHECKING:
@@ -227,14 +218,11 @@ class _Filter:
 def _filter(task: _Filter, folder: Path) -> dict[str, JSON]:
     started = time.perf_counter()
     lost = _lost_by(task)
+    part, name = task.parts[task.part], task.step.name
     if len(lost.document):
-        documents = read_documents(task.parts[task.part])
-        rejects = Rejects()
-        outcomes = task.step.outcomes(documents.texts, lost, task.parts)
-        documents, tally = settle(task.step.name, documents, outcomes, rejects)
-        write_part(folder, documents, rejects)
+        tally = filter_part(folder, part, name, lambda texts: task.step.outcomes(texts, lost, task.parts))
     else:
-        tally = pass_part(folder, task.parts[task.part], task.step.name)
+        tally = pass_part(folder, part, name)
     return {"tallies": [{**tally, "seconds": task.seconds + time.perf_counter() - started}]}
 
 

@@ -183,6 +183,16 @@ def _write_rejects(folder: Path, rejects: Rejects) -> None:
     write_batch(folder / REJECTS, string_batch(columns))
 
 
+def filter_part(
+    folder: Path, part: Path, step: str, outcomes: Callable[[Sequence[str]], Iterable[Outcome]]
+) -> dict[str, JSON]:
+    """Write into `folder` what a step leaves of the part in `part`, and what it does not; return the tally of it."""
+    documents, rejects = read_documents(part), Rejects()
+    documents, tally = settle(step, documents, outcomes(documents.texts), rejects)
+    write_part(folder, documents, rejects)
+    return tally
+
+
 def pass_part(folder: Path, part: Path, step: str) -> dict[str, JSON]:
     """Hand on a part of which a step takes nothing: its file gets a second name; return the tally of it."""
     import pyarrow.compute as pc

@@ -31,6 +31,7 @@ def test_what_is_read_quickly_is_what_is_read_strictly(row: dict[str, object], s
         b'{"a":"1","a" :"2"}',
         b'{"a" :"1","a" :"2"}',
         b'{"a"\t:"1","a":"2"}',
+        rb'{"a":"1","a":"\u0022\u0022\u0022\u0022"}',
         b'{"a":"1"} x',
         b'["a"]',
         b'{"a":"\\ud800"}',
@@ -47,7 +48,8 @@ def test_what_may_be_wrong_is_left_to_the_strict_reader(data: bytes) -> None:
 
 
 def test_a_key_that_stands_twice_is_refused_however_it_is_written() -> None:
-    for text in ('{"a":"1","a":"2"}', '{"a":"1","a" :"2"}', '{"a"\n:"1","a":"2"}'):
+    hidden = r'{"a":"1","a":"\u0022\u0022\u0022\u0022"}'  # as many quotation marks as if there were one entry
+    for text in ('{"a":"1","a":"2"}', '{"a":"1","a" :"2"}', '{"a"\n:"1","a":"2"}', hidden):
         assert read_plain(text.encode()) is None
         with pytest.raises(BadRow, match="twice"):
             _object(text, "here")
