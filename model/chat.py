@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from model.config import Sampling
-from pipeline.encoding import Message
-from pipeline.process import say
-from pipeline.program import default_store, program
+from pipeline.runtime.console import say
+from pipeline.runtime.program import default_store, program
+from pipeline.tokenization.text_encoder import Message
 
 if TYPE_CHECKING:
     from model.open import OpenedModel

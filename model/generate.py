@@ -11,8 +11,8 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from model.config import Sampling
-from pipeline.process import say
-from pipeline.program import default_store, program
+from pipeline.runtime.console import say
+from pipeline.runtime.program import default_store, program
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from model.heads import CausalLM, SequenceClassifier
 from model.storage import load
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
-from pipeline.encoding import TextEncoder
 from pipeline.errors import DataError
+from pipeline.tokenization.text_encoder import TextEncoder
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.identity import canonical_json
 from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Draft, Store
-from pipeline.cards import LEFT_OUT, Pair, Source, load_card
-from pipeline.corpus import check_names
-from pipeline.documents import Document
 from pipeline.errors import ConfigError, DataError
-from pipeline.parallel import Workers, map_parts
-from pipeline.settings import FilledIn
-from pipeline.sources import SourceFile, open_source, source_of_path
-from pipeline.splits import SPLITS, assign_splits
-from pipeline.stage import Job, Role, Stage, main_of
+from pipeline.executors.executor import Workers, map_parts
+from pipeline.runtime.hashing import canonical_json
+from pipeline.runtime.settings import FilledIn
+from pipeline.sources.card import LEFT_OUT, Pair, Source, check_names, load_card
+from pipeline.sources.document import Document
+from pipeline.sources.listing import SourceFile, open_source, source_of_path
+from pipeline.stage.definition import Job, Role, Stage
+from pipeline.stage.program import main_of
+from pipeline.tables.rejects import RejectWriter
+from pipeline.tables.splits import SPLITS, assign_splits
 
 _PART_EXAMPLES = 2000
 
@@ -116,7 +117,7 @@ def resolve(config: ExamplesConfig, store: Store) -> ExamplesConfig:
 
 def run(job: Job[ExamplesConfig, Workers]) -> Artifact:
     """Read, check, split and encode the rows."""
-    from pipeline.encoding import TEMPLATE_VERSION, TextEncoder
+    from pipeline.tokenization.text_encoder import TEMPLATE_VERSION, TextEncoder
 
     config, tokenizer = job.config, job.inputs["tokenizer"]
     with job.store.scratch() as scratch, job.draft() as draft:
@@ -137,30 +138,6 @@ def run(job: Job[ExamplesConfig, Workers]) -> Artifact:
         draft.fact(task=config.task, labels=labels, template_version=TEMPLATE_VERSION)
         draft.fact(tokenizer_digest=tokenizer.digest, vocab_size=encoder.vocab_size)
     return draft.artifact
-
-
-class RejectWriter:
-    """Writes what was left out, and why, to rejects-*.arrow."""
-
-    def __init__(self, folder: Path) -> None:
-        import pyarrow as pa
-
-        from pipeline.arrow import PartWriter
-
-        columns = ("source", "place", "step", "reason", "excerpt")
-        self._writer = PartWriter(folder, "rejects", pa.schema(dict.fromkeys(columns, pa.string())), part_bytes=2**24)
-        self._reasons: Counter[str] = Counter()
-
-    def add(self, source: str, place: str, step: str, reason: str, text: str) -> None:
-        """Reject one row, keeping the start of its text."""
-        row = {"source": source, "place": place, "step": step, "reason": reason, "excerpt": text[:200]}
-        self._writer.add(row, len(row["excerpt"]) + 100)
-        self._reasons[reason] += 1
-
-    def close(self) -> dict[str, int]:
-        """Finish the files and return the number of rejects by reason."""
-        self._writer.close()
-        return dict(self._reasons)
 
 
 # --- rows ----------------------------------------------------------------------------------------------------
@@ -225,7 +202,7 @@ def checked_rows(
 
     What is left out is added to `rejected`.
     """
-    from pipeline.readers import rows_of
+    from pipeline.readers.documents import rows_of
 
     strict = list(rows_of(source, file, rejected.append))
     if not strict or rejected or file.format not in ("csv", "tsv", "jsonl", "parquet"):
@@ -239,7 +216,7 @@ def _datasets_rows(
 ) -> Iterator[dict[str, Any]]:
     from datasets import Features, Value, disable_progress_bars, load_dataset
 
-    from pipeline.containers import copy_bytes
+    from pipeline.sources.archives import copy_bytes
 
     disable_progress_bars()
     path = scratch / f"{hashlib.sha256(file.name.encode()).hexdigest()[:16]}.{file.format}"
@@ -301,8 +278,8 @@ def _pairs(source: Source, place: str, row: dict[str, Any]) -> Iterator[_Row | _
 
 
 def _render(template: str, row: dict[str, Any], place: str, source: Source) -> str | None:
-    from pipeline.documents import normalize
-    from pipeline.templates import render
+    from pipeline.sources.document import normalize
+    from pipeline.sources.templates import render
 
     try:
         text = render(template, row)
@@ -346,7 +323,7 @@ class _Part:
 
 def _encode(part: _Part) -> list[tuple[list[int], list[int]]]:
     """Return (ids, loss mask) of each row."""
-    from pipeline.encoding import Message, TextEncoder
+    from pipeline.tokenization.text_encoder import Message, TextEncoder
 
     encoder = TextEncoder(part.tokenizer)
     if part.task == "classification":
@@ -369,8 +346,8 @@ def _write(
 ) -> None:
     import pyarrow as pa
 
-    from pipeline.arrow import PartWriter
-    from pipeline.encoding import token_dtype
+    from pipeline.tables.arrow import PartWriter
+    from pipeline.tokenization.text_encoder import token_dtype
 
     ids_type = pa.list_(pa.uint16() if token_dtype(vocab_size) == "uint16" else pa.uint32())
     extra = ("label", pa.int64()) if config.task == "classification" else ("loss_mask", pa.list_(pa.uint8()))

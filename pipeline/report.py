@@ -10,14 +10,14 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from pipeline.artifacts.files import replace_text
 from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.store import Store
 from pipeline.errors import UsageError
-from pipeline.program import default_store, program
 from pipeline.reporting.corpus_report import CorpusReport, gather
 from pipeline.reporting.page import render
 from pipeline.reporting.terminal import lines
+from pipeline.runtime.files import replace_text
+from pipeline.runtime.program import default_store, program
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,11 +30,13 @@ from pipeline.artifacts.manifest import role_of
 from pipeline.artifacts.store import Store
 from pipeline.artifacts.summary import next_commands
 from pipeline.errors import CairnError, StoppedError, UsageError
-from pipeline.process import die_with_parent, guarded, prepare_process, say
-from pipeline.program import default_store
-from pipeline.recipe import RecipeFile, Step, load_recipe, recipe_names
-from pipeline.settings import nearest
-from pipeline.stage import Plan, ask, check, stage_of, step_name
+from pipeline.runtime.console import say
+from pipeline.runtime.process import die_with_parent, prepare_process
+from pipeline.runtime.program import default_store, guarded
+from pipeline.runtime.settings import nearest
+from pipeline.stage.definition import stage_of
+from pipeline.stage.planning import Plan, ask, check, step_name
+from pipeline.stage.recipe import RecipeFile, Step, load_recipe, recipe_names
 
 
 @dataclass(frozen=True, kw_only=True)

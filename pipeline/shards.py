@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.files import link_or_copy, part_name, sync_file, write_json
-from pipeline.artifacts.identity import JSON
-from pipeline.encoding import END_OF_TEXT, PAD, TextEncoder, token_dtype
-from pipeline.engines import REFERENCE, EncoderName, distrust, engines_for, open_reference, open_trusted
 from pipeline.errors import ConfigError, DataError
-from pipeline.parallel import Workers
-from pipeline.process import say
-from pipeline.stage import Job, Role, Stage, main_of
-from pipeline.work import Work
+from pipeline.executors.executor import Workers
+from pipeline.executors.resumable import Work
+from pipeline.runtime.console import say
+from pipeline.runtime.files import link_or_copy, sync_file, write_json
+from pipeline.runtime.hashing import JSON
+from pipeline.stage.definition import Job, Role, Stage
+from pipeline.stage.program import main_of
+from pipeline.tokenization.agreement import distrust, open_trusted
+from pipeline.tokenization.engines import REFERENCE, EncoderName, engines_for, open_reference
+from pipeline.tokenization.text_encoder import END_OF_TEXT, PAD, TextEncoder, token_dtype
 
 SPLITS = ("train", "validation", "test")
 INDEX = "index.json"
@@ -116,6 +118,8 @@ def _encode(work: Work, parts: list[_Part]) -> tuple[str, list[dict[str, Any]], 
 
 def _place(work: Work, phase: str, results: list[dict[str, Any]], folder: Path) -> dict[str, JSON]:
     """Give the shards of all parts their final names in `folder`; return [name, tokens, documents] of each by split."""
+    from pipeline.tables.arrow import part_name
+
     found: dict[str, list[tuple[Path, int, int]]] = {}
     for i, result in enumerate(results):
         for name, tokens, documents in result["files"]:
@@ -146,7 +150,7 @@ def encode_part(part: _Part, out: Path) -> dict[str, JSON]:
     `differs`, why the engine must not be trusted.
     """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    from pipeline.arrow import offsets_of, read_batch
+    from pipeline.tables.arrow import offsets_of, read_batch
 
     reference = open_reference(part.tokenizer)
     engine, refused = open_trusted(part.tokenizer, part.engines)
@@ -201,7 +205,7 @@ def _write_packed(config: ShardsConfig, out: Path, stream: Any, lengths: Any, en
     """Write windows of whole documents, as many to a file as fit; a document counts where it begins."""
     import numpy as np
 
-    from pipeline.packing import pack
+    from pipeline.loading.packing import pack
 
     assert config.context_length is not None
     packing = pack(lengths, config.context_length + 1)
@@ -235,7 +239,7 @@ def write_lists(path: Path, columns: dict[str, tuple[Any, Any]]) -> None:
     import numpy as np
     import pyarrow as pa
 
-    from pipeline.arrow import numbers, write_batch
+    from pipeline.tables.arrow import numbers, write_batch
 
     lists = [
         pa.ListArray.from_arrays(numbers(offsets.astype(np.int32)), numbers(values))

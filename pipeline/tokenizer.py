@@ -16,18 +16,19 @@ import tyro
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Store
-from pipeline.budget import Selection, read_bytes, read_texts, select
-from pipeline.encoding import CONTROL_TOKENS, TextEncoder, tokenizer_config
-from pipeline.engines import UnsuitableError
 from pipeline.errors import ConfigError, MissingError
-from pipeline.imported import TokenizerFile, Vocabulary, build_tokenizer, find_tokenizer, read_tokenizer
-from pipeline.merges import fast_merges, tokenizer_of
-from pipeline.parallel import Workers
-from pipeline.pretokenizers import Pattern, build_pretokenizer, has_longer_piece
-from pipeline.process import say
-from pipeline.settings import FilledIn
-from pipeline.stage import Job, Role, Stage, main_of
-from pipeline.tokenizer_report import measure, short_lines
+from pipeline.executors.executor import Workers
+from pipeline.runtime.console import say
+from pipeline.runtime.settings import FilledIn
+from pipeline.stage.definition import Job, Role, Stage
+from pipeline.stage.program import main_of
+from pipeline.tokenization.engines import UnsuitableError
+from pipeline.tokenization.fast_training import fast_merges, tokenizer_of
+from pipeline.tokenization.importing import TokenizerFile, Vocabulary, build_tokenizer, find_tokenizer, read_tokenizer
+from pipeline.tokenization.measures import measure, short_lines
+from pipeline.tokenization.pretokenizers import Pattern, build_pretokenizer, has_longer_piece
+from pipeline.tokenization.text_encoder import CONTROL_TOKENS, TextEncoder, tokenizer_config
+from pipeline.tokenization.training_sample import Selection, read_bytes, read_texts, select
 
 _BYTES = 256
 _SHORTEST_CAP = 16

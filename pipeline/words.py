@@ -15,9 +15,9 @@ from functools import cached_property
 from pathlib import Path
 
 from pipeline.artifacts.store import Store
-from pipeline.encoding import CONTROL_TOKENS, END_OF_TEXT, TextEncoder, tokenizer_config
 from pipeline.errors import DataError, MissingError, UsageError
-from pipeline.program import default_store, program
+from pipeline.runtime.program import default_store, program
+from pipeline.tokenization.text_encoder import CONTROL_TOKENS, END_OF_TEXT, TextEncoder, tokenizer_config
 
 UNKNOWN = "<|unk|>"
 SPECIAL = (UNKNOWN, END_OF_TEXT)

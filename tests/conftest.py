@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch is imported: see pipeline.process
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch is imported: see pipeline.runtime.process
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store

@@ -17,11 +17,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from pipeline.arrow import read_rows
 from pipeline.cleaning.near_duplicates import NearDuplicates
-from pipeline.cleaning.step import REJECTS, Documents, Rejects, write_part
-from pipeline.parallel import Workers
-from pipeline.work import open_work
+from pipeline.cleaning.step import Documents, write_part
+from pipeline.executors.executor import Workers
+from pipeline.executors.resumable import open_work
+from pipeline.tables.arrow import read_rows
+from pipeline.tables.rejects import REJECTS, Rejects
 
 LEVELS = (0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 PART = 500

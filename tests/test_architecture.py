@@ -16,6 +16,18 @@ PACKAGES = ("pipeline", "model", "train")
 MAY_IMPORT = {"pipeline": {"pipeline"}, "model": {"pipeline", "model"}, "train": {"pipeline", "model", "train"}}
 PEERS = ROOT / "pipeline" / "bench" / "peers"
 """scripts that only the Pythons of other projects run"""
+FLOORS = (
+    ("stages and programs",),
+    ("cleaning",),
+    ("readers",),
+    ("stage", "sources", "tokenization", "loading", "reporting"),
+    ("artifacts", "executors"),
+    ("tables",),
+    ("runtime",),
+    ("errors",),
+)
+"""the rooms of pipeline/: each imports only from rooms after it, and rooms of one floor do not know each other"""
+ROOMS = [room for floor in FLOORS for room in floor if room not in ("stages and programs", "errors")]
 HEAVY = {"torch", "datasets", "accelerate", "pyarrow", "transformers", "pandas"}
 PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 BANNED_CALLS = {"torch.save", "torch.load", "np.load", "numpy.load", "yaml.unsafe_load", "yaml.full_load"}
@@ -93,8 +105,44 @@ def test_no_module_needs_itself_to_be_imported() -> None:
         module: {found for name in imports(path, top=True) if (found := our_module(name)) not in (None, module)}
         for module, path in MODULES.items()
     }
-    assert graph["train.loop"] >= {"train.optim", "pipeline.sampling"}, "the graph is not read"
+    assert graph["train.loop"] >= {"train.optim", "pipeline.loading.order"}, "the graph is not read"
     graphlib.TopologicalSorter(graph).prepare()
+
+
+def room_of(module: str) -> str:
+    """Return the room of pipeline/ that a module is in; what is in no room is a stage, a program or the bench."""
+    parts = module.split(".")
+    if module == "pipeline.errors":
+        return "errors"
+    # The program `python -m pipeline.artifacts` has its place in the room that it is about.
+    return parts[1] if len(parts) > 2 and parts[1] in ROOMS and parts[-1] != "__main__" else "stages and programs"
+
+
+def climbs(graph: dict[str, set[str]]) -> set[str]:
+    """Return the imports that go to a room before one's own, or beside it."""
+    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    return {
+        f"{module} imports {name}"
+        for module, names in graph.items()
+        for name in names
+        if room_of(name) != room_of(module) and floor[room_of(name)] <= floor[room_of(module)]
+    }
+
+
+def test_a_room_imports_only_from_rooms_after_it() -> None:
+    ours = {module: path for module, path in MODULES.items() if module.startswith("pipeline.")}
+    graph = {module: {found for n in imports(path) if (found := our_module(n))} for module, path in ours.items()}
+
+    assert climbs(graph) == set()
+    assert climbs({"pipeline.tables.arrow": {"pipeline.runtime.files", "pipeline.artifacts.store"}}) == {
+        "pipeline.tables.arrow imports pipeline.artifacts.store"
+    }
+    assert climbs({"pipeline.sources.card": {"pipeline.loading.order"}})
+
+
+def test_every_module_of_the_pipeline_is_in_a_room_or_is_run_by_a_person() -> None:
+    loose = {m for m in MODULES if m.startswith("pipeline.") and m.count(".") == 1 and m != "pipeline.errors"}
+    assert loose - set(programs()) - {f"pipeline.{room}" for room in (*ROOMS, "bench")} == set()
 
 
 def test_the_pipeline_never_imports_torch_and_accelerate_lives_in_train_alone() -> None:
@@ -180,10 +228,7 @@ def test_the_stages_are_numbered_in_the_order_of_the_chain() -> None:
     ]
 
 
-SUB_PACKAGES = ("artifacts", "bench", "bench/peers", "cleaning", "reporting")
-
-
-@pytest.mark.parametrize("package", [*PACKAGES, *(f"pipeline/{name}" for name in SUB_PACKAGES)])
+@pytest.mark.parametrize("package", [*PACKAGES, *(f"pipeline/{name}" for name in ("bench", "bench/peers", *ROOMS))])
 def test_a_package_file_is_a_docstring_and_nothing_else(package: str) -> None:
     body = tree(ROOT / package / "__init__.py").body
     assert len(body) == 1 and ast.get_docstring(tree(ROOT / package / "__init__.py"))

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
-from pipeline.process import version_of
+from pipeline.runtime.provenance import version_of
 
 ROOT = Path(__file__).parent.parent
 STEPS = ("line_ends", "unicode", "length:min_words=3", "exact_paragraphs", "near_duplicates")

@@ -174,7 +174,7 @@ def test_killing_the_run_alone_ends_its_step_and_the_same_command_completes(
 
 def test_the_workers_of_a_killed_stage_end(started: Callable[..., Started], tmp_path: Path) -> None:
     (tmp_path / "sleepers.py").write_text(
-        "import sys, time\nfrom pipeline.parallel import Workers, map_parts\n"
+        "import sys, time\nfrom pipeline.executors.executor import Workers, map_parts\n"
         "def sleep(seconds):\n    print('asleep', file=sys.stderr, flush=True)\n    time.sleep(seconds)\n"
         "if __name__ == '__main__':\n    pair = Workers(workers=2)\n"
         "    list(map_parts(sleep, [60, 60], execution=pair, label='sleepers'))\n"

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts.files import regular_files
 from pipeline.artifacts.store import Store
-from pipeline.cards import FOLDER
 from pipeline.errors import IntegrityError
-from pipeline.recipe import FOLDER as RECIPES
+from pipeline.runtime.files import regular_files
+from pipeline.sources.card import FOLDER
+from pipeline.stage.recipe import FOLDER as RECIPES
 
 STEPS = "corpus tokenizer shards pretrain pretrain_scores messages classifier classifier_scores dialogues".split()
 STEPS += ["assistant", "assistant_scores"]

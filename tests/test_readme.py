@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cards import FOLDER
+from pipeline.sources.card import FOLDER
 
 ROOT = FOLDER.parent
 

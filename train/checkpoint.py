@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.artifacts.files import sync_folder, sync_tree, write_json
-from pipeline.artifacts.identity import JSON, sha256_of_file
-from pipeline.process import say
-from pipeline.settings import build
+from pipeline.runtime.console import say
+from pipeline.runtime.files import sync_folder, sync_tree, write_json
+from pipeline.runtime.hashing import JSON, sha256_of_file
+from pipeline.runtime.settings import build
 
 if TYPE_CHECKING:
     import torch

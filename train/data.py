@@ -9,8 +9,9 @@ from torch import Tensor
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.errors import ConfigError, DataError
-from pipeline.packed import PackedWindows
-from pipeline.sampling import NO_TOKEN, CoveringWindows, Indices, TokenStream, Windows, WindowSource
+from pipeline.loading.order import Indices
+from pipeline.loading.packed_windows import PackedWindows
+from pipeline.loading.windows import NO_TOKEN, CoveringWindows, TokenStream, Windows, WindowSource
 from train.objectives import IGNORE_INDEX
 
 Batch = dict[str, Tensor]
@@ -114,7 +115,7 @@ class ExampleData:
     def __init__(self, examples: Artifact, split: str, context_length: int) -> None:
         import pyarrow as pa
 
-        from pipeline.arrow import read_batch
+        from pipeline.tables.arrow import read_batch
 
         paths = examples.files(f"{split}-")
         if not paths:

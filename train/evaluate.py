@@ -16,12 +16,13 @@ from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.manifest import role_of
 from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, DataError, UsageError
-from pipeline.stage import Job, Role, Stage, main_of
+from pipeline.stage.definition import Job, Role, Stage
+from pipeline.stage.program import main_of
 from train.launch import Precision
 
 if TYPE_CHECKING:
     from model.heads import CausalLM, SequenceClassifier
-    from pipeline.encoding import TextEncoder
+    from pipeline.tokenization.text_encoder import TextEncoder
     from train.launch import Launch
 
 DATA_ROLES = ("shards", "examples")

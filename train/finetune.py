@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from model.config import GPTConfig
 from pipeline.artifacts.artifact import Artifact
 from pipeline.errors import ConfigError, DataError
-from pipeline.stage import Job, Role, Stage
+from pipeline.stage.definition import Job, Role, Stage
 from train.config import TrainingConfig, TrainingExecution
 from train.optim import OptimizerConfig
 from train.training import check_tokenizer, imply_tokenizer
 
 if TYPE_CHECKING:
     from model.heads import CausalLM
-    from pipeline.encoding import TextEncoder
+    from pipeline.tokenization.text_encoder import TextEncoder
 
 ROLES = {
     "base": Role(kinds=("model",), help="the pretrained model to start from"),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from model.config import Sampling
 from pipeline.artifacts.artifact import Artifact
-from pipeline.stage import Job, main_of
+from pipeline.stage.definition import Job
+from pipeline.stage.program import main_of
 from train.config import TrainingExecution
 from train.finetune import FinetuneConfig, finetuning_stage, open_base
 from train.training import start, train_and_publish

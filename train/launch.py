@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.artifacts.files import write_json
-from pipeline.artifacts.identity import JSON
 from pipeline.errors import ConfigError, UnavailableError, UsageError
-from pipeline.parallel import default_workers
-from pipeline.process import is_main_process, keep_memory, version_of
+from pipeline.executors.executor import default_workers
+from pipeline.runtime.files import write_json
+from pipeline.runtime.hashing import JSON
+from pipeline.runtime.process import is_main_process, keep_memory
+from pipeline.runtime.provenance import version_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

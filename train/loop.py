@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from model.storage import Model
 from pipeline.artifacts.lease import Lease
 from pipeline.errors import ConfigError, StoppedError
-from pipeline.process import say
-from pipeline.sampling import Indices, Order, SampleOrder, derive_seed, share_of
+from pipeline.loading.order import Indices, Order, SampleOrder, derive_seed, share_of
+from pipeline.runtime.console import say
 from train.checkpoint import Checkpoints, TrainerState
 from train.config import TrainingConfig, TrainingExecution
 from train.launch import Launch, check_world

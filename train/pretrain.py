@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from model.config import Architecture, GPTConfig, Sampling
 from pipeline.artifacts.artifact import Artifact
 from pipeline.errors import ConfigError
-from pipeline.stage import Job, Role, Stage, main_of
+from pipeline.stage.definition import Job, Role, Stage
+from pipeline.stage.program import main_of
 from train.config import TrainingConfig, TrainingExecution
 from train.training import check_tokenizer, imply_tokenizer, start, train_and_publish
 
 if TYPE_CHECKING:
-    from pipeline.mixture import Mixture
+    from pipeline.loading.mixture import Mixture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class PretrainConfig(TrainingConfig):
             )
 
         if self.weights:
-            from pipeline.mixture import whole_shares
+            from pipeline.loading.mixture import whole_shares
 
             whole_shares(self.weights)
 
@@ -60,7 +61,7 @@ def run(job: Job[PretrainConfig, TrainingExecution]) -> Artifact | None:
     from model.decoding import generate
     from model.gpt import init_weights
     from model.heads import CausalLM
-    from pipeline.encoding import TextEncoder
+    from pipeline.tokenization.text_encoder import TextEncoder
     from train.data import WindowData, count_targets
     from train.loop import Task
     from train.objectives import logits_of, next_token_loss
@@ -96,7 +97,7 @@ def run(job: Job[PretrainConfig, TrainingExecution]) -> Artifact | None:
 
 def _order(config: PretrainConfig, sizes: tuple[int, ...]) -> "Mixture | None":
     """Mix the shard sets by weight; without weights they are one big set. Raises ConfigError for one weight too few."""
-    from pipeline.mixture import Mixture, whole_shares
+    from pipeline.loading.mixture import Mixture, whole_shares
 
     if not config.weights:
         return None

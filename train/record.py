@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.artifacts.files import replace_text
-from pipeline.artifacts.identity import JSON
-from pipeline.process import say
+from pipeline.runtime.console import say
+from pipeline.runtime.files import replace_text
+from pipeline.runtime.hashing import JSON
 from train.checkpoint import read_lines
 
 METRICS, ORDER, SAMPLES, CURVE = "metrics.jsonl", "order.jsonl", "samples.txt", "loss.png"

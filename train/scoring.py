@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.process import progress
-from pipeline.sampling import Indices, share_of
+from pipeline.loading.order import Indices, share_of
+from pipeline.runtime.console import progress
 from train.data import Batch, ExampleData, WindowData
 from train.launch import Launch
 from train.loop import sum_over

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.identity import JSON
 from pipeline.artifacts.store import Store
-from pipeline.encoding import TOKENIZER_FILES
 from pipeline.errors import ConfigError
-from pipeline.stage import Job
+from pipeline.runtime.hashing import JSON
+from pipeline.stage.definition import Job
+from pipeline.tokenization.text_encoder import TOKENIZER_FILES
 from train.config import TrainingExecution
 from train.launch import Launch
 

@@ -15,14 +15,15 @@ from tyro.conf import Positional, subcommand
 
 from pipeline.artifacts import diff
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.garbage import Choice, collect, survey, victim_lines
-from pipeline.artifacts.identity import JSON, SHORT, shorten
+from pipeline.artifacts.gc import Choice, collect, survey, victim_lines
+from pipeline.artifacts.identity import SHORT, shorten
 from pipeline.artifacts.lineage import draw, trace
 from pipeline.artifacts.store import KINDS, Store
 from pipeline.artifacts.summary import next_commands, summarize
 from pipeline.errors import IntegrityError, MissingError
-from pipeline.process import say
-from pipeline.program import default_store, program
+from pipeline.runtime.console import say
+from pipeline.runtime.hashing import JSON
+from pipeline.runtime.program import default_store, program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +242,7 @@ def _verify(command: Verify, store: Store) -> int:
 
 
 def _reproduce(command: Reproduce, store: Store) -> int:
-    from pipeline.artifacts.rebuild import reproduce
+    from pipeline.stage.rebuild import reproduce
 
     chosen = {"workers": command.workers, "engine": command.engine}
     overrides = {name: value for name, value in chosen.items() if value is not None}
@@ -258,7 +259,7 @@ def _reproduce(command: Reproduce, store: Store) -> int:
 
 
 def _repair(command: Repair, store: Store) -> int:
-    from pipeline.artifacts.rebuild import repair
+    from pipeline.stage.rebuild import repair
 
     kind, identity = _place_of(command.ref, store)
     artifact, moved = repair(kind, identity, store)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from pipeline.artifacts.files import replace_text, scan
-from pipeline.artifacts.identity import JSON, SHORT, canonical_json, sha256_of_files
+from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.manifest import PAYLOAD, RECORD, FileEntry, InputName, Manifest, read_manifest
 from pipeline.errors import IntegrityError
+from pipeline.runtime.files import replace_text, scan
+from pipeline.runtime.hashing import JSON, canonical_json, sha256_of_files
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import yaml
 
-from pipeline.artifacts.identity import JSON, SHORT
+from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.manifest import Manifest
+from pipeline.runtime.hashing import JSON
 
 SPLITS = ("train", "validation", "test")
 

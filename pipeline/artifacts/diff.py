@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.identity import JSON, SHORT
+from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.summary import changed_fields, differences
 from pipeline.errors import UsageError
+from pipeline.runtime.hashing import JSON
 
 _EXAMPLES = 5
 _IDS_AT_ONCE = 2**20
@@ -151,7 +152,7 @@ def _identifiers(artifact: Artifact, turn: int, slices: int) -> dict[bytes, _Doc
     """Return the documents in slice `turn` of `slices`, by the first 16 bytes of their SHA-256."""
     import pyarrow.compute as pc
 
-    from pipeline.arrow import read_batch
+    from pipeline.tables.arrow import read_batch
 
     found: dict[bytes, _Document] = {}
     for file, path in enumerate(_split_files(artifact)):
@@ -165,7 +166,7 @@ def _identifiers(artifact: Artifact, turn: int, slices: int) -> dict[bytes, _Doc
 
 
 def _example(document: _Document) -> JSON:
-    from pipeline.arrow import read_batch
+    from pipeline.tables.arrow import read_batch
 
     path = _split_files(document.artifact)[document.file]
     row = read_batch(path).slice(document.row, 1).to_pylist()[0]

@@ -4,50 +4,14 @@ The *id* says what was asked (known before a stage runs), the *digest* says what
 """
 
 import dataclasses
-import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-JSON: TypeAlias = Any
-"""what `json.loads` returns"""
-
-_HASHING_THREADS = 8
+from pipeline.runtime.hashing import JSON, canonical_json, digest_of
 
 SHORT = 12
 """hexadecimal digits shown to a person"""
-
-
-def canonical_json(value: JSON) -> str:
-    """Write `value` in the one form that is hashed: sorted keys, no spaces, UTF-8, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def digest_of(value: JSON) -> str:
-    """Return the SHA-256 of the canonical JSON of `value`."""
-    return hashlib.sha256(canonical_json(value).encode("utf-8")).hexdigest()
-
-
-def sha256_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, streamed."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256_of_files(paths: Sequence[Path]) -> Iterator[str]:
-    """Yield the SHA-256 of the bytes of each file, in order; several are hashed at once, which holds no lock."""
-    threads = min(len(paths), os.cpu_count() or 1, _HASHING_THREADS)
-    if threads < 2:
-        yield from map(sha256_of_file, paths)
-        return
-    pool = ThreadPoolExecutor(threads)
-    try:
-        yield from pool.map(sha256_of_file, paths)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def as_json(config: Any) -> JSON:

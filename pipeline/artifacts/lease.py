@@ -12,8 +12,9 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.artifacts.files import ProcessIdentity, write_json
 from pipeline.errors import StoppedError
+from pipeline.runtime.files import write_json
+from pipeline.runtime.liveness import ProcessIdentity
 
 LEASE = "lease.json"
 

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.identity import JSON, SHORT
+from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.store import Store
 from pipeline.artifacts.summary import summarize
 from pipeline.errors import MissingError
+from pipeline.runtime.hashing import JSON
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pipeline.artifacts.identity import JSON, artifact_id, content_digest
+from pipeline.artifacts.identity import artifact_id, content_digest
 from pipeline.errors import DataError, IntegrityError
+from pipeline.runtime.hashing import JSON
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"

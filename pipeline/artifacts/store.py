@@ -14,15 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.files import (
-    ProcessIdentity,
-    boot_id,
-    regular_files,
-    sync_folder,
-    sync_tree,
-    write_json,
-)
-from pipeline.artifacts.identity import JSON, SHORT, canonical_json, content_digest, sha256_of_files
+from pipeline.artifacts.identity import SHORT, content_digest
 from pipeline.artifacts.manifest import (
     CARD,
     MANIFEST,
@@ -37,7 +29,10 @@ from pipeline.artifacts.manifest import (
     recipe_id,
 )
 from pipeline.errors import IntegrityError, MissingError, UsageError
-from pipeline.process import say
+from pipeline.runtime.console import say
+from pipeline.runtime.files import regular_files, sync_folder, sync_tree, write_json
+from pipeline.runtime.hashing import JSON, canonical_json, sha256_of_files
+from pipeline.runtime.liveness import ProcessIdentity, boot_id
 
 KINDS = ("corpus", "tokenizer", "shards", "examples", "model", "evaluation")
 REQUEST = "request.json"

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.identity import JSON, SHORT
+from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.manifest import Recipe
+from pipeline.runtime.hashing import JSON
 
 
 def summarize(artifact: Artifact) -> str:

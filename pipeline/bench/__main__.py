@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.artifacts.identity import JSON
 from pipeline.errors import CairnError, ConfigError, StoppedError
-from pipeline.process import say
-from pipeline.program import program
+from pipeline.runtime.console import say
+from pipeline.runtime.hashing import JSON
+from pipeline.runtime.program import program
 
 if TYPE_CHECKING:
     from pipeline.bench.figures import Row

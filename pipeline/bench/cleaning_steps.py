@@ -3,14 +3,14 @@
 import json
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.identity import JSON
 from pipeline.artifacts.store import Store
 from pipeline.bench.figures import Bound, Row
 from pipeline.bench.machine import limits_of
 from pipeline.bench.programs import Ended, disk_of, run_stage
 from pipeline.bench.session import VOCABULARY, Session
 from pipeline.errors import ConfigError
-from pipeline.process import say
+from pipeline.runtime.console import say
+from pipeline.runtime.hashing import JSON
 
 _GIGABYTE = 1e9
 

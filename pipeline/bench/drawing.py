@@ -70,7 +70,8 @@ def _rows(runs: dict[str, list[Measured]]) -> list[Row]:
 
 def _open(shards: Artifact) -> tuple[Any, Any]:
     """Open the train split as training does: windows side by side, in the order of a seed."""
-    from pipeline.sampling import Order, TokenStream, Windows
+    from pipeline.loading.order import Order
+    from pipeline.loading.windows import TokenStream, Windows
 
     windows = Windows(TokenStream.of(shards, "train"), _CONTEXT, _CONTEXT)
     return Order(len(windows), seed=0), windows
@@ -100,7 +101,7 @@ def _check(order: Any, windows: Any, tokens: Path, dtype: str) -> None:
 
 def _write_tokens(shards: Artifact, path: Path) -> tuple[Path, str]:
     """Write the train split as one flat file, for the peers."""
-    from pipeline.arrow import read_batch
+    from pipeline.tables.arrow import read_batch
 
     with path.open("wb") as out:
         for shard in shards.files("train-"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from pipeline.errors import UnavailableError
-from pipeline.process import say
+from pipeline.runtime.console import say
 
 Run: TypeAlias = Callable[[Sequence[str]], str | None]
 """runs a command and returns why it failed, or None"""

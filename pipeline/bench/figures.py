@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.artifacts.identity import JSON
 from pipeline.errors import UnavailableError
-from pipeline.process import say
+from pipeline.runtime.console import say
+from pipeline.runtime.hashing import JSON
 
 HEADER = ("name", "ours", "peer", "peer value", "unit", "ratio", "limit")
 

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.artifacts.identity import JSON
 from pipeline.bench.figures import show
-from pipeline.process import version_of
+from pipeline.runtime.hashing import JSON
+from pipeline.runtime.provenance import version_of
 
 _MEGABYTE = 10**6
 

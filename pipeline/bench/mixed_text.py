@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
-from pipeline.artifacts.files import write_json
-from pipeline.artifacts.identity import sha256_of_file
 from pipeline.bench.origins import ORIGINS, Origin, fetch, members_of
-from pipeline.documents import normalize
 from pipeline.errors import MissingError
-from pipeline.process import say
+from pipeline.runtime.console import say
+from pipeline.runtime.files import write_json
+from pipeline.runtime.hashing import sha256_of_file
+from pipeline.sources.document import normalize
 
 SHARES = {"prose": 0.45, "python": 0.40, "c": 0.15}
 _VERSION = 3

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pipeline.errors import UnavailableError
-from pipeline.process import say
+from pipeline.runtime.console import say
 
 Reader: TypeAlias = Callable[[bytes], Iterator[str]]
 """what is in one file of a package, as documents"""

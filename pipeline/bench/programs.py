@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.artifacts.identity import JSON
 from pipeline.errors import CairnError, UnavailableError
+from pipeline.runtime.hashing import JSON
 
 _SAMPLE_SECONDS = 0.2
 PEERS = Path(__file__).parent / "peers"

@@ -11,7 +11,7 @@ from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
 from pipeline.bench.environments import Environment, python_of
 from pipeline.bench.programs import run_stage
-from pipeline.cards import FOLDER
+from pipeline.sources.card import FOLDER
 
 VOCABULARY = 32768
 _SHIPPED_MEGABYTES = 0.35

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.identity import JSON
 from pipeline.artifacts.store import Store
 from pipeline.bench.environments import DATATROVE, NANOGPT, Environment
 from pipeline.bench.figures import Bound, Measured, Row, alternate, median
@@ -17,10 +16,11 @@ from pipeline.bench.machine import limits_of
 from pipeline.bench.mixed_text import texts_of
 from pipeline.bench.programs import run_peer, run_stage
 from pipeline.bench.session import Session
-from pipeline.encoding import END_OF_TEXT, byte_of_symbol
-from pipeline.engines import pattern_of
 from pipeline.errors import IntegrityError
-from pipeline.process import say
+from pipeline.runtime.console import say
+from pipeline.runtime.hashing import JSON
+from pipeline.tokenization.engines import pattern_of
+from pipeline.tokenization.text_encoder import END_OF_TEXT, byte_of_symbol
 
 _WORKERS = 2
 _BATCH = 256
@@ -224,7 +224,7 @@ def compare_ids(corpus: Artifact, shards: Artifact, tokenizer: Artifact) -> int:
 
 
 def _batches(corpus: Artifact, split: str) -> Iterator[list[str]]:
-    from pipeline.arrow import read_batch
+    from pipeline.tables.arrow import read_batch
 
     for path in corpus.files(f"{split}-"):
         texts = read_batch(path).column("text")
@@ -233,7 +233,7 @@ def _batches(corpus: Artifact, split: str) -> Iterator[list[str]]:
 
 
 def _documents(shards: Artifact, split: str) -> Iterator[list[int]]:
-    from pipeline.arrow import read_batch
+    from pipeline.tables.arrow import read_batch
 
     for path in shards.files(f"{split}-"):
         rows = read_batch(path).column("input_ids")

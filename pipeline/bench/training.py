@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.identity import JSON
 from pipeline.artifacts.store import Store
 from pipeline.bench.environments import NANOGPT
 from pipeline.bench.figures import Bound, Measured, Row, alternate, median
 from pipeline.bench.machine import limits_of
 from pipeline.bench.programs import run_peer, run_stage
 from pipeline.bench.session import VOCABULARY, Session
-from pipeline.encoding import CONTROL_TOKENS
+from pipeline.runtime.hashing import JSON
+from pipeline.tokenization.text_encoder import CONTROL_TOKENS
 
 _FRAME = ("version", "truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
 
@@ -99,7 +99,7 @@ def _write_train_split(corpus: Artifact, path: Path) -> int:
 
 
 def _texts(corpus: Artifact) -> Iterator[str]:
-    from pipeline.arrow import read_batch
+    from pipeline.tables.arrow import read_batch
 
     for path in corpus.files("train-"):
         yield from read_batch(path).column("text").to_pylist()

@@ -13,7 +13,7 @@ from pipeline.artifacts.store import Request, Store
 from pipeline.bench.figures import Bound, Measured, Row, alternate, median, show
 from pipeline.bench.machine import hashing, reading
 from pipeline.bench.session import Session
-from pipeline.process import say
+from pipeline.runtime.console import say
 
 _FILE_BYTES = 2**25
 _SHARDS = 10_000
@@ -99,7 +99,8 @@ def paths_of(artifact: Artifact) -> list[str]:
 
 def _open(store: Store, reference: str) -> None:
     """Do what training does before its first step: find, check, open the stream, draw a batch."""
-    from pipeline.sampling import Order, TokenStream, Windows
+    from pipeline.loading.order import Order
+    from pipeline.loading.windows import TokenStream, Windows
 
     shards = store.find(reference)
     shards.verify()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cleaning.step import DOCUMENTS
-from pipeline.work import Work
+from pipeline.executors.resumable import Work
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,7 +93,7 @@ def name_documents(parts: Folders, part: "NDArray[Any]", document: "NDArray[Any]
     """Return `SOURCE PLACE` of the documents with these numbers, reading no text."""
     import numpy as np
 
-    from pipeline.arrow import read_batch
+    from pipeline.tables.arrow import read_batch
 
     names = [""] * len(part)
     for number in np.unique(part).tolist():

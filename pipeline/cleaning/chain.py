@@ -12,15 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from pipeline.artifacts.identity import JSON
 from pipeline.artifacts.store import Store
 from pipeline.cleaning.step import (
-    REJECTS,
     CorpusStep,
     Documents,
     DocumentStep,
     Outcome,
-    Rejects,
     Step,
     add_tallies,
     read_documents,
@@ -28,8 +25,10 @@ from pipeline.cleaning.step import (
     write_part,
 )
 from pipeline.errors import ConfigError
-from pipeline.settings import check_keys, nearest
-from pipeline.work import Work, read_result
+from pipeline.executors.resumable import Work, read_result
+from pipeline.runtime.hashing import JSON
+from pipeline.runtime.settings import check_keys, nearest
+from pipeline.tables.rejects import REJECTS, Rejects
 
 _ROOMS = {
     "characters": (
@@ -46,7 +45,7 @@ _ROOMS = {
     "language": ("language",),
     "pii": ("pii",),
     "decontamination": ("decontaminate",),
-    "repeats": ("exact_documents", "exact_paragraphs", "boilerplate_lines"),
+    "exact_steps": ("exact_documents", "exact_paragraphs", "boilerplate_lines"),
     "near_duplicates": ("near_duplicates",),
 }
 """the modules of this package, and the steps in each: a module is imported when one of its steps is asked for"""

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pipeline.artifacts.identity import SHORT, sha256_of_file
+from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.store import Store
-from pipeline.cards import Source
 from pipeline.cleaning.step import DocumentStep, Outcome, Step
 from pipeline.errors import ConfigError, IntegrityError, MissingError
-from pipeline.readers import documents_of, rows_of
-from pipeline.sources import local_files, source_of_path
-from pipeline.templates import check_template, render
+from pipeline.readers.documents import documents_of, rows_of
+from pipeline.runtime.hashing import sha256_of_file
+from pipeline.sources.card import Source
+from pipeline.sources.listing import local_files, source_of_path
+from pipeline.sources.templates import check_template, render
 
 if TYPE_CHECKING:
     import numpy as np

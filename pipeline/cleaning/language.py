@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.cleaning.step import DocumentStep, Outcome, Step
 from pipeline.errors import ConfigError, UnavailableError
-from pipeline.settings import nearest
+from pipeline.runtime.settings import nearest
 
 KNOWN = (
     "af als am an ar arz as ast av az azb ba bar bcl be bg bh bn bo bpy br bs bxr ca cbk ce ceb ckb co cs cv cy da de "

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pipeline.artifacts.identity import JSON
 from pipeline.cleaning.buckets import (
     Folders,
     first_of_run,
@@ -30,7 +29,8 @@ from pipeline.cleaning.buckets import (
 from pipeline.cleaning.shingles import mix, require_rensa, sign
 from pipeline.cleaning.step import DOCUMENTS, CorpusStep, Outcome, filter_part, pass_part
 from pipeline.errors import ConfigError
-from pipeline.work import Work
+from pipeline.executors.resumable import Work
+from pipeline.runtime.hashing import JSON
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,7 +139,7 @@ class _Part:
 def _sign(task: _Part, folder: Path) -> dict[str, JSON]:
     import numpy as np
 
-    from pipeline.arrow import read_batch
+    from pipeline.tables.arrow import read_batch
 
     started = time.perf_counter()
     step = task.step

@@ -4,19 +4,18 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
-from pipeline.artifacts.files import link_or_copy
-from pipeline.artifacts.identity import JSON
 from pipeline.artifacts.store import Store
-from pipeline.documents import utf8_size
-from pipeline.work import Work
+from pipeline.executors.resumable import Work
+from pipeline.runtime.files import link_or_copy
+from pipeline.runtime.hashing import JSON
+from pipeline.sources.document import utf8_size
+from pipeline.tables.rejects import Rejects, write_rejects
 
 DOCUMENTS = "documents.arrow"
-REJECTS = "rejects.arrow"
-REJECT_COLUMNS = ("source", "place", "step", "reason", "same_as", "excerpt")
 _NOTHING: Mapping[str, int] = {}
 
 
@@ -80,18 +79,6 @@ class Documents:
 
     def __len__(self) -> int:
         return len(self.texts)
-
-
-@dataclass
-class Rejects:
-    """What was left out of a part, row by row."""
-
-    rows: list[dict[str, str]] = field(default_factory=list)
-
-    def add(self, source: str, place: str, step: str, reason: str, text: str, same_as: str = "") -> None:
-        """Reject one document, keeping the start of its text."""
-        row = {"source": source, "place": place, "step": step, "reason": reason, "same_as": same_as}
-        self.rows.append({**row, "excerpt": text[:200]})
 
 
 def settle(
@@ -159,7 +146,7 @@ def read_documents(folder: Path) -> Documents:
     """Return the documents of a part."""
     import numpy as np
 
-    from pipeline.arrow import offsets_of, read_batch
+    from pipeline.tables.arrow import offsets_of, read_batch
 
     batch = read_batch(folder / DOCUMENTS)
     text = batch.column("text")
@@ -169,18 +156,11 @@ def read_documents(folder: Path) -> Documents:
 
 def write_part(folder: Path, documents: Documents, rejects: Rejects) -> None:
     """Write what is left of a part, and what is not, into `folder`."""
-    from pipeline.arrow import string_batch, write_batch
+    from pipeline.tables.arrow import string_batch, write_batch
 
     columns = {"text": documents.texts, "source": documents.sources, "place": documents.places}
     write_batch(folder / DOCUMENTS, string_batch(columns))
-    _write_rejects(folder, rejects)
-
-
-def _write_rejects(folder: Path, rejects: Rejects) -> None:
-    from pipeline.arrow import string_batch, write_batch
-
-    columns = {name: [row[name] for row in rejects.rows] for name in REJECT_COLUMNS}
-    write_batch(folder / REJECTS, string_batch(columns))
+    write_rejects(folder, rejects)
 
 
 def filter_part(
@@ -197,7 +177,7 @@ def pass_part(folder: Path, part: Path, step: str) -> dict[str, JSON]:
     """Hand on a part of which a step takes nothing: its file gets a second name; return the tally of it."""
     import pyarrow.compute as pc
 
-    from pipeline.arrow import read_batch
+    from pipeline.tables.arrow import read_batch
 
     batch = read_batch(part / DOCUMENTS)
     column = batch.column("source")
@@ -207,7 +187,7 @@ def pass_part(folder: Path, part: Path, step: str) -> dict[str, JSON]:
         size = pc.sum(pc.binary_length(mine)).as_py()
         sources[source] = [len(mine), size, len(mine), size]
     link_or_copy(part / DOCUMENTS, folder / DOCUMENTS)
-    _write_rejects(folder, Rejects())
+    write_rejects(folder, Rejects())
     return {
         "step": step,
         **_sums(sources),

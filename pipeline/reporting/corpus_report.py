@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.identity import JSON
 from pipeline.artifacts.store import Store
 from pipeline.artifacts.summary import summarize
 from pipeline.errors import DataError, IntegrityError
 from pipeline.reporting.phrases import Phrases, count_phrases
 from pipeline.reporting.rejects import Clusters, Reason, count_reasons, find_clusters
 from pipeline.reporting.texts import SPLITS, Lengths, Texts, languages_of, measure_texts
+from pipeline.runtime.hashing import JSON
 
 STEPS = "steps.json"
 SECONDS = "steps_seconds.json"

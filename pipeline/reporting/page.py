@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts.identity import JSON
 from pipeline.reporting.charts import bar, histogram
 from pipeline.reporting.corpus_report import CorpusReport
 from pipeline.reporting.wording import changed_words, percent, size, title_of, token, visible
+from pipeline.runtime.hashing import JSON
 
 _TEMPLATE = "page.html"
 _MANY = 24

@@ -70,7 +70,7 @@ def document_files(artifact: Artifact) -> Iterator[tuple[str, Path]]:
 
 def slices(path: Path) -> Iterator["pa.RecordBatch"]:
     """Yield the rows of a file, a few thousand at a time."""
-    from pipeline.arrow import read_batch
+    from pipeline.tables.arrow import read_batch
 
     batch = read_batch(path)
     yield from (batch.slice(start, _ROWS_AT_ONCE) for start in range(0, batch.num_rows, _ROWS_AT_ONCE))

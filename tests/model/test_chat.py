@@ -9,7 +9,7 @@ import pytest
 from model.chat import main, reply_to
 from model.config import Sampling
 from model.open import OpenedModel, open_language_model
-from pipeline.encoding import CONTROL_TOKENS, Message
+from pipeline.tokenization.text_encoder import CONTROL_TOKENS, Message
 
 GREEDY = Sampling(temperature=0.0, max_new_tokens=30)
 

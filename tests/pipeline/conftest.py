@@ -18,7 +18,7 @@ from hypothesis import settings
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.manifest import Recipe
 from pipeline.artifacts.store import Request, Store
-from pipeline.encoding import TextEncoder, tokenizer_config
+from pipeline.tokenization.text_encoder import TextEncoder, tokenizer_config
 from pipeline.tokenizer import TokenizerConfig, train
 
 # The same examples every time, however slow the machine is, and no folder of theirs beside the sources.

@@ -293,7 +293,7 @@ def test_the_same_question_has_the_answer_it_always_had(tiny: Any, step: str) ->
 
 
 def test_reproduce_says_which_file_differs_first(chain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.encoding import TextEncoder
+    from pipeline.tokenization.text_encoder import TextEncoder
 
     encode = TextEncoder.encode_batch
     monkeypatch.setattr(TextEncoder, "encode_batch", lambda self, texts: [[*i[:-1], 7] for i in encode(self, texts)])
@@ -335,7 +335,7 @@ def test_reproduce_leaves_the_store_as_it_was(chain: Any) -> None:
 def test_datasets_opens_a_published_folder_with_the_right_rows(cheap: Any, tmp_path: Path, step: str) -> None:
     from datasets import load_dataset
 
-    from pipeline.arrow import read_rows
+    from pipeline.tables.arrow import read_rows
 
     artifact = cheap.store.find(f"tiny.{step}")
 

@@ -19,8 +19,8 @@ from pipeline.bench.machine import hashing, reading, writing
 from pipeline.bench.programs import disk_of, memory_of, run_peer, run_program
 from pipeline.bench.text_to_shards import compare_ids, document_hashes, ranks_of
 from pipeline.bench.training import same_start
-from pipeline.engines import pattern_of
 from pipeline.errors import CairnError, IntegrityError, MissingError, UnavailableError
+from pipeline.tokenization.engines import pattern_of
 
 # --- rows ----------------------------------------------------------------------------------------------------
 
@@ -195,7 +195,7 @@ def documents_of(group: str, count: int) -> dict[bytes, str]:
 def test_a_small_mix_is_held_out_like_any_other_text() -> None:
     from hashlib import sha256
 
-    from pipeline.corpus import split_of
+    from pipeline.tables.splits import split_of
 
     documents = {group: documents_of(group, 2000) for group in mixed_text.SHARES}
     chosen = [text for _, text in mixed_text._mix(documents, 60_000)]

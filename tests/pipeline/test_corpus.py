@@ -15,15 +15,16 @@ from typing import Any
 import pytest
 
 from pipeline import corpus as corpus_module
-from pipeline.arrow import read_rows
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
-from pipeline.cards import Source
+from pipeline.cleaning import ingest
 from pipeline.corpus import CorpusConfig, resolve
 from pipeline.errors import ConfigError, IntegrityError
-from pipeline.parallel import Crew
-from pipeline.readers import documents_of
-from pipeline.sources import local_files, open_source, source_of_path
+from pipeline.executors.executor import Crew
+from pipeline.readers.documents import documents_of
+from pipeline.sources.card import Source
+from pipeline.sources.listing import local_files, open_source, source_of_path
+from pipeline.tables.arrow import read_rows
 
 Row = dict[str, Any]
 
@@ -476,9 +477,9 @@ def test_several_groups_of_files_and_workers_change_no_byte(
     for i in range(12):
         write_jsonl(folder / f"{i:02d}.jsonl", [f"Document {j} of {i % 9}." for j in range(10)])
     whole = bench.corpus(folder, "--workers", "1")
-    monkeypatch.setattr(corpus_module, "_READ_BYTES", 700)
+    monkeypatch.setattr(ingest, "READ_BYTES", 700)
     files = [(whole.manifest, file) for file in local_files(str(folder))]
-    assert len(list(corpus_module._grouped(files))) > 3  # type: ignore[arg-type]
+    assert len(list(ingest._grouped(files))) > 3  # type: ignore[arg-type]
 
     path = whole.path
     path.rename(tmp_path / "first")
@@ -495,7 +496,8 @@ def test_workers_start_before_a_large_new_file_is_hashed_and_for_no_other(
     large = write_jsonl(tmp_path / "large.jsonl", rows)
     shutil.copy(large, tmp_path / "large.txt")
     alone = bench.corpus(large, "--workers", "1")
-    monkeypatch.setattr(corpus_module, "_READ_BYTES", large.stat().st_size // 4)
+    for module in (corpus_module, ingest):
+        monkeypatch.setattr(module, "READ_BYTES", large.stat().st_size // 4)
 
     def foreseen(path: Path, root: Path) -> int:
         return corpus_module.foresee(CorpusConfig(source=str(path)), Store(root))

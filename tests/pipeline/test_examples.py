@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.arrow import read_rows
 from pipeline.artifacts.artifact import Artifact
-from pipeline.encoding import TextEncoder
+from pipeline.tables.arrow import read_rows
+from pipeline.tokenization.text_encoder import TextEncoder
 
 Row = dict[str, Any]
 LABELS = ("bird", "fish", "mammal")
@@ -279,7 +279,7 @@ def test_empty_prompts_and_replies_and_repeated_pairs_are_counted(talks: Callabl
 
 
 def test_all_questions_of_a_row_are_in_one_split(chain: Any, tmp_path: Path, encoder: TextEncoder) -> None:
-    from pipeline.artifacts.identity import sha256_of_file
+    from pipeline.runtime.hashing import sha256_of_file
 
     data = write(tmp_path / "rows.jsonl", [{"name": f"Town{i}", "river": f"River{i}"} for i in range(60)])
     pairs = [f'{{prompt: "Ask {n} about {{name}}", reply: "{{river}}"}}' for n in range(3)]

@@ -145,7 +145,7 @@ def test_a_hostile_file_is_refused_with_a_sentence(bench: Any, tmp_path: Path, c
 
 def accounted(bench: Any, folder: Path) -> tuple[set[str], dict[str, str]]:
     """Make a corpus of a folder: its texts, and what was left out and why; rows in are rows out and rejects."""
-    from pipeline.arrow import read_rows
+    from pipeline.tables.arrow import read_rows
 
     artifact = bench.corpus(folder, "--documents", "file", "--workers", "1")
     counts = artifact.manifest.counts
@@ -237,9 +237,9 @@ def test_one_long_line_takes_little_memory(tmp_path: Path) -> None:
         out.write(b'"}\n{"text": "last"}\n')
     code = (
         "import resource, sys\n"
-        "from pipeline.cards import Source\n"
-        "from pipeline.readers import documents_of\n"
-        "from pipeline.streams import SourceFile\n"
+        "from pipeline.sources.card import Source\n"
+        "from pipeline.readers.documents import documents_of\n"
+        "from pipeline.sources.streams import SourceFile\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "file = SourceFile(name='long.jsonl', location=sys.argv[1], format='jsonl', size=1)\n"
         "source = Source(name='x', location='x', sha256='x', max_document_bytes=2**24)\n"

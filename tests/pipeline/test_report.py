@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.arrow import PartWriter
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.manifest import Recipe
 from pipeline.artifacts.store import Request, Store
@@ -25,6 +24,7 @@ from pipeline.reporting.phrases import count_phrases
 from pipeline.reporting.terminal import lines
 from pipeline.reporting.texts import Lengths, bin_of, edge, measure_texts
 from pipeline.reporting.wording import changed_words, excerpt, percent, size, token, visible
+from pipeline.tables.arrow import PartWriter
 
 EVIL = '<script>alert("1")</script> \'quoted\' & "so" </style></blockquote> \x1b[2J \u202eright to left {{ 7 * 7 }}'
 HEADS = ("step", "reason", "same_as", "excerpt")

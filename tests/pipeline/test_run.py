@@ -139,8 +139,8 @@ def test_a_changed_vocabulary_makes_exactly_what_follows_from_it_stale(tiny: Any
 
 
 def test_several_inputs_of_one_role_are_given_to_its_step_together(tmp_path: Path, bench: Any) -> None:
-    from pipeline.recipe import load_recipe
     from pipeline.run import Run, RunCommand
+    from pipeline.stage.recipe import load_recipe
 
     path = tmp_path / "mine.toml"
     path.write_text('[a]\nstage = "shards"\n[b]\nstage = "shards"\n[pretrain]\ninputs = { shards = ["b", "a"] }\n')

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import engines
 from pipeline import shards as shards_stage
-from pipeline.arrow import read_batch, read_rows
 from pipeline.artifacts.artifact import Artifact
-from pipeline.encoding import TextEncoder
 from pipeline.errors import ConfigError, StoppedError
-from pipeline.sampling import TokenStream
+from pipeline.loading.windows import TokenStream
 from pipeline.shards import ShardsConfig, end_documents, write_lists
+from pipeline.tables.arrow import read_batch, read_rows
+from pipeline.tokenization import agreement, engines
+from pipeline.tokenization.text_encoder import TextEncoder
 
 SPLITS = ("train", "validation")
 
@@ -203,7 +203,7 @@ def test_an_engine_that_differs_in_one_part_only_writes_nothing(
             return super().encode_documents([text.replace("Story 17:", "Storm 17:") for text in texts])
 
     monkeypatch.setattr(engines, "_open_fast", lambda folder, name: Wrong(folder))
-    monkeypatch.setattr(engines, "_SAMPLE_DOCUMENTS", 1000)
+    monkeypatch.setattr(agreement, "_SAMPLE_DOCUMENTS", 1000)
 
     ended, made = remake()
 

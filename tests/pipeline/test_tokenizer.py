@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.encoding import TextEncoder
 from pipeline.errors import ConfigError
+from pipeline.tokenization.text_encoder import TextEncoder
 from pipeline.tokenizer import TokenizerConfig, train
 
 
@@ -60,7 +60,7 @@ def test_only_the_train_split_is_learned_from(bench: Any, tmp_path: Path) -> Non
     corpus = bench.corpus(source, "--validation-fraction", "0.5")
     tokenizer = bench.make("pipeline.tokenizer", "--corpus", corpus.reference, "--vocab-size", "400")
 
-    from pipeline.arrow import read_rows
+    from pipeline.tables.arrow import read_rows
 
     texts = [row["text"] for path in corpus.files("train-") for row in read_rows(path)]
     expected = train(iter(texts), TokenizerConfig(vocab_size=400))
@@ -109,7 +109,7 @@ def test_lists_of_documents_are_learned_from_like_documents_one_by_one() -> None
 
 
 def test_the_budget_is_learned_from_alone_and_reported(chain: Any) -> None:
-    from pipeline.budget import read_texts, select
+    from pipeline.tokenization.training_sample import read_texts, select
 
     artifact = chain.bench.make(
         "pipeline.tokenizer", "--corpus", chain.corpus.reference, "--vocab-size", "320", "--budget-bytes", "5000"
@@ -142,7 +142,7 @@ def test_a_corpus_with_a_long_piece_is_cut_for_learning(bench: Any, tmp_path: Pa
 
     artifact = bench.make("pipeline.tokenizer", "--corpus", corpus.reference, "--vocab-size", "400")
 
-    from pipeline.arrow import read_rows
+    from pipeline.tables.arrow import read_rows
 
     learned = [row["text"] for path in corpus.files("train-") for row in read_rows(path)]
     config = TokenizerConfig(vocab_size=400)

@@ -9,19 +9,18 @@ from typing import Any
 
 import pytest
 
-from pipeline.encoding import TextEncoder
 from pipeline.errors import DataError
-from pipeline.imported import RANKS
-from pipeline.tokenizer_report import (
+from pipeline.tokenization.importing import RANKS
+from pipeline.tokenization.measures import (
     HARD_TEXTS,
     Fit,
-    cached_ranks,
     check_round_trip,
     coverage_of_numbers,
     longest_tokens,
     show_bytes,
-    tokenizer_report_lines,
 )
+from pipeline.tokenization.text_encoder import TextEncoder
+from pipeline.tokenizer_report import cached_ranks, tokenizer_report_lines
 
 Train = Callable[[list[str], int], TextEncoder]
 
@@ -43,7 +42,7 @@ def test_the_fit_of_a_worked_example() -> None:
 
 
 def test_the_report_counts_by_source_what_the_encoder_makes_of_the_held_out_text(shared_chain: Any) -> None:
-    from pipeline.arrow import read_rows
+    from pipeline.tables.arrow import read_rows
 
     report = shared_chain.tokenizer.read_json("report.json")
     encoder = TextEncoder.of(shared_chain.tokenizer)
@@ -56,7 +55,7 @@ def test_the_report_counts_by_source_what_the_encoder_makes_of_the_held_out_text
 
 
 def test_ids_that_no_text_used_are_counted(shared_chain: Any) -> None:
-    from pipeline.arrow import read_rows
+    from pipeline.tables.arrow import read_rows
 
     encoder = TextEncoder.of(shared_chain.tokenizer)
     paths = shared_chain.corpus.files("validation-") + shared_chain.corpus.files("train-")
@@ -125,7 +124,7 @@ def test_another_tokenizer_is_measured_on_the_same_text(chain: Any, encoder_fold
     assert ended.code == 0, ended.err
     row = next(line for line in ended.out.splitlines() if line.startswith("raw  "))
     other = TextEncoder(encoder_folder)
-    from pipeline.arrow import read_rows
+    from pipeline.tables.arrow import read_rows
 
     texts = [row["text"] for path in chain.corpus.files("validation-") for row in read_rows(path)]
     size, tokens = sum(len(text.encode()) for text in texts), sum(len(other.encode(text)) for text in texts)

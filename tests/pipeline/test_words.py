@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.encoding import TextEncoder
+from pipeline.tokenization.text_encoder import TextEncoder
 from pipeline.words import SPECIAL, STORY, WordVocabulary, learn_byte_pairs, split_words
 
 TEXT = "The fox (old) ran -- away. The end!\n"

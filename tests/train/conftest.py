@@ -12,7 +12,7 @@ from torch import Tensor
 from model.config import GPTConfig
 from model.gpt import init_weights
 from model.heads import CausalLM
-from pipeline.sampling import Indices
+from pipeline.loading.order import Indices
 from train.checkpoint import Checkpoints
 from train.config import TrainingExecution
 from train.data import Batch, count_targets

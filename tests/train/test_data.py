@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pipeline.arrow import write_batch
 from pipeline.errors import ConfigError, DataError
+from pipeline.tables.arrow import write_batch
 from train.data import ExampleData, WindowData, count_targets, pad
 from train.objectives import IGNORE_INDEX
 

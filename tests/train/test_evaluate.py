@@ -11,9 +11,9 @@ import torch.nn.functional as F
 
 from model.heads import CausalLM, SequenceClassifier
 from model.open import open_model
-from pipeline.arrow import read_rows
 from pipeline.artifacts.artifact import Artifact
 from pipeline.errors import ConfigError, DataError
+from pipeline.tables.arrow import read_rows
 from train.evaluate import EvaluateConfig, EvaluateExecution, choose_split, imply_data
 
 CLOSE = 0.02

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.artifacts.lease import LEASE, Lease
 from pipeline.errors import ConfigError, StoppedError
-from pipeline.sampling import Indices, Order
+from pipeline.loading.order import Indices, Order
 from train.data import Batch
 from train.loop import Loop
 from train.objectives import next_token_loss

@@ -17,13 +17,13 @@ import pytest
 import torch
 
 from model.open import open_model
-from pipeline.arrow import write_batch
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.manifest import Recipe
 from pipeline.artifacts.store import Request, Store
 from pipeline.errors import ConfigError
-from pipeline.mixture import Mixture
-from pipeline.packed import PackedWindows
+from pipeline.loading.mixture import Mixture
+from pipeline.loading.packed_windows import PackedWindows
+from pipeline.tables.arrow import write_batch
 from train.data import WindowData
 from train.objectives import logits_of
 from train.pretrain import PretrainConfig
@@ -160,7 +160,7 @@ def test_a_model_trained_with_a_document_mask_is_scored_with_it(
 
 def targets_of_first(shards: Artifact, count: int) -> int:
     """Count the tokens that are no padding and not the first of their row, in the first samples of the order."""
-    from pipeline.sampling import Order
+    from pipeline.loading.order import Order
 
     windows = PackedWindows(shards, "train")
     rows = windows.gather(Order(len(windows), 0).at(0, count))

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts import artifact as artifact_module
-from pipeline.artifacts import identity
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.identity import sha256_of_file
 from pipeline.artifacts.store import Store
 from pipeline.errors import IntegrityError
+from pipeline.runtime import hashing
+from pipeline.runtime.hashing import sha256_of_file
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(path.name)
         return sha256_of_file(path)
 
-    monkeypatch.setattr(identity, "sha256_of_file", counted)
+    monkeypatch.setattr(hashing, "sha256_of_file", counted)
     return names
 
 

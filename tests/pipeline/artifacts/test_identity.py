@@ -6,16 +6,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts.identity import (
-    artifact_id,
-    as_json,
-    canonical_json,
-    content_digest,
-    digest_of,
-    sha256_of_file,
-    shorten,
-)
+from pipeline.artifacts.identity import artifact_id, as_json, content_digest, shorten
 from pipeline.artifacts.manifest import InputName, Recipe, recipe_id
+from pipeline.runtime.hashing import canonical_json, digest_of, sha256_of_file
 from pipeline.shards import ShardsConfig
 
 ASKED: dict[str, Any] = {

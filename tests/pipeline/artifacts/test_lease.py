@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts.files import ProcessIdentity, boot_id, process_start, write_json
 from pipeline.artifacts.lease import LEASE, Lease
 from pipeline.errors import StoppedError
+from pipeline.runtime.files import write_json
+from pipeline.runtime.liveness import ProcessIdentity, boot_id, process_start
 
 DEAD_HOLDER = "import sys; from pathlib import Path; from pipeline.artifacts.lease import Lease; "
 DEAD_HOLDER += "Lease.acquire(Path(sys.argv[1]))"

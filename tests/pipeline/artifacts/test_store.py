@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.files import ProcessIdentity, process_start
 from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Request, Store, union_of_licenses
 from pipeline.errors import IntegrityError, MissingError, UsageError
+from pipeline.runtime.liveness import ProcessIdentity, process_start
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-import pipeline.work
-from pipeline.arrow import read_rows
 from pipeline.cleaning import buckets
-from pipeline.cleaning.step import DOCUMENTS, REJECTS, CorpusStep, Documents, Rejects, add_tallies, write_part
-from pipeline.parallel import Workers
-from pipeline.work import RESULT, Work, open_work
+from pipeline.cleaning.step import DOCUMENTS, CorpusStep, Documents, add_tallies, write_part
+from pipeline.executors import resumable
+from pipeline.executors.executor import Workers
+from pipeline.executors.resumable import RESULT, Work, open_work
+from pipeline.tables.arrow import read_rows
+from pipeline.tables.rejects import REJECTS, Rejects
 
 ALONE = Workers(workers=1)
 
@@ -116,7 +117,7 @@ def interrupted(trial: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch) ->
 
     It fails when a part that was finished is made again.
     """
-    make, drop = pipeline.work._make_piece, Work.drop
+    make, drop = resumable._make_piece, Work.drop
     made: list[Path] = []
     drops: list[str] = []
 
@@ -138,10 +139,10 @@ def interrupted(trial: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch) ->
         return again.run(step)
 
     def run(step: CorpusStep, parts: Sequence[Sequence[str]]) -> Iterator[Cleaned]:
-        monkeypatch.setattr(pipeline.work, "_make_piece", counted)
+        monkeypatch.setattr(resumable, "_make_piece", counted)
         monkeypatch.setattr(Work, "drop", noted)
         yield trial(*parts).run(step)
-        places = [(pipeline.work, "_make_piece", turn) for turn in range(len(made))]
+        places = [(resumable, "_make_piece", turn) for turn in range(len(made))]
         places += [(Work, "drop", turn) for turn in range(len(drops))]
         pieces = len(made)
         for place in places:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pipeline.cleaning import buckets, near_duplicates
 from pipeline.cleaning.near_duplicates import NearDuplicates, first_connected, hash_bands
 from pipeline.errors import ConfigError
-from pipeline.parallel import Workers
+from pipeline.executors.executor import Workers
 
 STEP = NearDuplicates()
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from pipeline.cleaning.step import Documents, Outcome, Rejects, add_tallies, read_documents, settle, write_part
+from pipeline.cleaning.step import Documents, Outcome, add_tallies, read_documents, settle, write_part
+from pipeline.tables.rejects import Rejects
 
 
 def four() -> Documents:

@@ -1,0 +1,178 @@
+"""Machinery: output: documents that are left are split and written as the files of a corpus; rejects too."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.cleaning import step as cleaning
+from pipeline.cleaning.chain import tallies_in
+from pipeline.executors.resumable import Work
+from pipeline.runtime.files import link_or_copy, sync_file
+from pipeline.tables.rejects import REJECTS
+from pipeline.tables.splits import SPLITS, fill_empty, smallest_of, split_of
+
+_REJECTS_IN_FILE = 50_000
+_DIGESTS = "digests.bin"
+
+
+# --- splitting and writing -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A task: the documents of a part are hashed, which names them and says their split."""
+
+    folder: Path
+    shares: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """A task: what consecutive parts hold of a split becomes a file of the corpus."""
+
+    split: str
+    parts: tuple[tuple[Path, Path], ...]
+    """folders of documents, and of their hashes"""
+    shares: dict[str, dict[str, float]]
+    moved: dict[bytes, str]
+
+
+def write_splits(
+    work: Work, parts: Sequence[Path], *, shares: dict[str, dict[str, float]], part_bytes: int
+) -> tuple[list[str], dict[str, dict[str, int]]]:
+    """Write the files of every split; return the split of each file, nothing for one without documents, and totals.
+
+    `shares` says for every source how much of it goes to each split.
+    """
+    pages = work.map("digests", _digest, [_Part(part, shares) for part in parts], label="hashing")
+    smallest = {
+        split: smallest_of(bytes.fromhex(d) for page in pages for d in page["smallest"].get(split, ()))
+        for split in SPLITS
+    }
+    counts = _sums([page["documents"] for page in pages])
+    moved = fill_empty(counts, smallest, {name for share in shares.values() for name in share})
+    folders = list(zip(parts, work.outputs("digests"), strict=True))
+    tasks: list[_File] = []
+    for split in SPLITS:
+        # What moves may be in any part; that happens in a corpus of a few documents only.
+        with_some = [i for i, page in enumerate(pages) if moved or split in page["documents"]]
+        sizes = [pages[i]["bytes"].get(split, 0) for i in with_some]
+        for group in _consecutive(sizes, part_bytes):
+            mine = tuple(folders[with_some[i]] for i in group)
+            tasks.append(_File(split=split, parts=mine, shares=shares, moved=moved))
+    written = work.map("write", _write, tasks, label="writing")
+    totals = {
+        name: _sums([{task.split: page[name]} for task, page in zip(tasks, written, strict=True) if page[name]])
+        for name in ("documents", "bytes", "characters")
+    }
+    return [task.split if page["documents"] else "" for task, page in zip(tasks, written, strict=True)], totals
+
+
+def _consecutive(sizes: Sequence[int], limit: int) -> Iterator[list[int]]:
+    """Group consecutive indices while their sizes add up to at most `limit`."""
+    group: list[int] = []
+    size = 0
+    for i, more in enumerate(sizes):
+        if group and size + more > limit:
+            yield group
+            group, size = [], 0
+        group.append(i)
+        size += more
+    if group:
+        yield group
+
+
+def _sums(pages: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for page in pages:
+        total.update(page)
+    return {split: total[split] for split in SPLITS if split in total}
+
+
+def _digest(part: _Part, folder: Path) -> dict[str, Any]:
+    """Write the SHA-256 of every document; count documents and bytes by split."""
+    from pipeline.tables.arrow import bytes_of, read_batch
+
+    batch = read_batch(part.folder / cleaning.DOCUMENTS)
+    texts = list(bytes_of(batch.column("text")))
+    digests = [hashlib.sha256(text).digest() for text in texts]
+    (folder / _DIGESTS).write_bytes(b"".join(digests))
+    sources = batch.column("source").to_pylist()
+    splits = [split_of(d, part.shares[source]) for d, source in zip(digests, sources, strict=True)]
+    size: Counter[str] = Counter()
+    for split, text in zip(splits, texts, strict=True):
+        size[split] += len(text)
+    smallest = {s: smallest_of(d for d, split in zip(digests, splits, strict=True) if split == s) for s in size}
+    return {
+        "documents": Counter(splits),
+        "bytes": size,
+        "smallest": {split: [d.hex() for d in found] for split, found in smallest.items()},
+    }
+
+
+def _write(file: _File, folder: Path) -> dict[str, Any]:
+    """Write one file of a split: one record batch."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from pipeline.tables.arrow import numbers, one_batch, read_batch, strings, write_batch
+
+    chosen: list[pa.RecordBatch] = []
+    for part, hashed in file.parts:
+        batch = read_batch(part / cleaning.DOCUMENTS)
+        digests = (hashed / _DIGESTS).read_bytes()
+        ids: list[str] = []
+        rows: list[int] = []
+        for i, source in enumerate(batch.column("source").to_pylist()):
+            digest = digests[32 * i : 32 * i + 32]
+            if file.moved.get(digest, split_of(digest, file.shares[source])) == file.split:
+                ids.append(digest.hex()[:32])
+                rows.append(i)
+        mine = batch.take(numbers(np.array(rows, dtype=np.int64)))
+        chosen.append(pa.RecordBatch.from_arrays([strings(ids), *mine.columns], names=["id", *mine.schema.names]))
+    batch = one_batch(chosen)
+    write_batch(folder / cleaning.DOCUMENTS, batch)
+    sync_file(folder / cleaning.DOCUMENTS)  # now, while others compute, and not when all of it is published
+    texts = batch.column("text")
+    size, characters = (pc.sum(of(texts)).as_py() or 0 for of in (pc.binary_length, pc.utf8_length))
+    return {"documents": len(batch), "bytes": size, "characters": characters}
+
+
+def reject_files(trail: Sequence[Sequence[Path]]) -> Iterator["_Rejected"]:
+    """Group the rejects of all phases, in order, into files of some ten thousand."""
+    folders = [folder for phase in trail for folder in phase]
+    counts = [sum(sum(t["rejected"].values()) for t in tallies_in(folder)) for folder in folders]
+    for group in _consecutive(counts, _REJECTS_IN_FILE):
+        if any(counts[i] for i in group):
+            yield _Rejected(folders=tuple(folders[i] for i in group if counts[i]))
+
+
+@dataclass(frozen=True)
+class _Rejected:
+    """A task: the rejects of some parts become a file."""
+
+    folders: tuple[Path, ...]
+
+
+def write_rejects(rejected: _Rejected, folder: Path) -> dict[str, Any]:
+    from pipeline.tables.arrow import one_batch, read_batch, write_batch
+
+    batch = one_batch([read_batch(path / REJECTS) for path in rejected.folders])
+    write_batch(folder / cleaning.DOCUMENTS, batch)
+    return {"rejects": len(batch)}
+
+
+def collect(folders: Sequence[Path], names: Sequence[str], target: Path) -> None:
+    """Link the finished files into the artifact, numbered by name; they stay where they are for a rerun."""
+    from pipeline.tables.arrow import part_name
+
+    kept = [(name, folder / cleaning.DOCUMENTS) for name, folder in zip(names, folders, strict=True) if name]
+    totals = Counter(name for name, _ in kept)
+    numbers: Counter[str] = Counter()
+    for name, path in kept:
+        link_or_copy(path, target / part_name(name, numbers[name], totals[name]))
+        numbers[name] += 1

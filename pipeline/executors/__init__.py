@@ -1,0 +1,1 @@
+"""A map over parts: on this machine, on Ray, as a job array."""

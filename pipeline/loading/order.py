@@ -1,0 +1,105 @@
+"""Machinery: sample order: a seeded permutation in O(1) memory, a pure function of seed and position."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices: TypeAlias = NDArray[np.int64]
+
+BLOCK_SAMPLES = 4096
+"""samples of an order that are computed at once: a permutation costs some forty calls of numpy, for one or for all"""
+
+_ROUNDS = 6
+_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # the finaliser of splitmix64
+
+
+# --- order ---------------------------------------------------------------------------------------------------
+
+
+def derive_seed(*names: int | str) -> int:
+    """Return a 63-bit seed that is a pure function of `names`, such as (seed, "dropout", step)."""
+    text = "\x1f".join(map(str, names)).encode("utf-8")
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+
+def permute(indices: Indices, size: int, seed: int) -> Indices:
+    """Map each index below `size` to another, one to one.
+
+    A balanced Feistel network (Luby and Rackoff, 1988) over the next even power of two, walked until the result is
+    below `size` again (Black and Rogaway, 2002).
+    """
+    half = max(1, (int(size - 1).bit_length() + 1) // 2)
+    keys = [np.uint64(derive_seed(seed, "round", i)) for i in range(_ROUNDS)]
+    result = _feistel(indices.astype(np.uint64), half, keys)
+    outside = np.flatnonzero(result >= size)
+    while len(outside):
+        walked = _feistel(result[outside], half, keys)
+        result[outside] = walked
+        outside = outside[walked >= size]
+    return result.astype(np.int64)
+
+
+def _feistel(values: NDArray[np.uint64], half: int, keys: list[np.uint64]) -> NDArray[np.uint64]:
+    bits, mask = np.uint64(half), np.uint64(2**half - 1)
+    left, right = values >> bits, values & mask
+    for key in keys:
+        mixed = _mix(right ^ key)
+        mixed &= mask
+        mixed ^= left
+        left, right = right, mixed
+    return (left << bits) | right
+
+
+def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Scramble the bits of each value, in place."""
+    values ^= values >> np.uint64(30)
+    values *= _MIX_1
+    values ^= values >> np.uint64(27)
+    values *= _MIX_2
+    values ^= values >> np.uint64(31)
+    return values
+
+
+class SampleOrder(Protocol):
+    """What says which samples come at a position of an endless sequence."""
+
+    def at(self, position: int, count: int) -> Indices: ...
+
+
+@dataclass(frozen=True)
+class Order:
+    """The endless sequence of samples: epoch after epoch, each a permutation of 0..size-1."""
+
+    size: int
+    seed: int
+
+    def at(self, position: int, count: int) -> Indices:
+        """Return the `count` samples from `position` on."""
+        samples = np.empty(count, dtype=np.int64)
+        done = 0
+        while done < count:
+            epoch, place = divmod(position + done, self.size)
+            number, start = divmod(place, BLOCK_SAMPLES)
+            piece = _block(self.size, self.seed, epoch, number)[start : start + count - done]
+            samples[done : done + len(piece)] = piece
+            done += len(piece)
+        return samples
+
+
+@lru_cache(maxsize=64)
+def _block(size: int, seed: int, epoch: int, number: int) -> Indices:
+    """Return one block of an epoch's samples; neighbours in the order ask for the same one."""
+    start = number * BLOCK_SAMPLES
+    places = np.arange(start, min(start + BLOCK_SAMPLES, size), dtype=np.int64)
+    samples = permute(places, size, derive_seed(seed, "epoch", epoch))
+    samples.setflags(write=False)  # every caller sees this very array
+    return samples
+
+
+def share_of(samples: Indices, rank: int, world_size: int) -> Indices:
+    """Return the part of a global batch that is rank's: consecutive, and as even as it can be."""
+    return np.array_split(samples, world_size)[rank]

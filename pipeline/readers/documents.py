@@ -1,0 +1,248 @@
+"""Machinery: the files of a source become rows and documents, as its card says."""
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from pipeline.errors import CairnError, ConfigError, DataError, UnavailableError
+from pipeline.readers.columnar_rows import arrow_rows, parquet_rows
+from pipeline.readers.json_rows import json_rows, jsonl_rows
+from pipeline.readers.segmentation import blocks_of, paragraphs_of, parts_of, sections_of
+from pipeline.readers.text_rows import BadRow, Found, Row, csv_rows, decode, read_whole, settle, utf8_chunks, yaml_rows
+from pipeline.sources.archives import Part, parts_in
+from pipeline.sources.card import LEFT_OUT, Source
+from pipeline.sources.document import TOO_LONG, Document, is_longer, utf8_size
+from pipeline.sources.formats import TEXTS
+from pipeline.sources.streams import SourceFile
+from pipeline.sources.templates import fields_of, render
+
+__all__ = ["Document", "Row", "blocks_of", "decode", "documents_of", "may_be_cut", "rows_of"]
+
+
+_TEXT_READERS: dict[str, Callable[[Source, Part], Iterator[Found]]] = {
+    "jsonl": jsonl_rows,
+    "json": json_rows,
+    "csv": csv_rows,
+    "tsv": csv_rows,
+    "yaml_conversations": yaml_rows,
+}
+
+
+# --- rows ----------------------------------------------------------------------------------------------------
+
+
+def rows_of(
+    source: Source, file: SourceFile, rejected: Callable[[Document], None] = lambda document: None
+) -> Iterator[tuple[str, Row]]:
+    """Yield (place, row) for every row of a tabular file; what is left out goes to `rejected`.
+
+    Raises DataError naming file and line for what is not a row, unless the source says `bad_rows: reject`.
+    """
+    for part in parts_in(source, file):
+        if isinstance(part, Document):
+            rejected(part)
+            continue
+        for found in _rows_in(source, part, ()):
+            if isinstance(found, Document):
+                rejected(found)
+            else:
+                yield found
+
+
+def _rows_in(source: Source, part: Part, columns: Iterable[str]) -> Iterator[Found]:
+    if part.format in ("parquet", "arrow"):
+        return (parquet_rows if part.format == "parquet" else arrow_rows)(source, part, tuple(columns))
+    reader = _TEXT_READERS.get(part.format)
+    if reader is None:
+        raise ConfigError(
+            f"source {source.name}: {part.name} is {part.format or 'of no known format'}, which has no rows."
+        )
+    return reader(source, part)
+
+
+# --- documents -----------------------------------------------------------------------------------------------
+
+
+def documents_of(source: Source, file: SourceFile, *, block_bytes: int, cut_texts: bool = False) -> Iterator[Document]:
+    """Yield the documents of a file; those of a source of blocks cut to about `block_bytes`.
+
+    With `cut_texts` text is cut into blocks too where the source leaves the choice; a row is a document always.
+
+    What is left out is a document with a reason, so that all that was found is accounted for.  A file is read as a
+    stream; the memory needed is a small multiple of the source's `max_document_bytes`.
+    """
+    for part in parts_in(source, file):
+        if isinstance(part, Document):
+            yield part
+            continue
+        documents = _documents_in(source, part, block_bytes, cut_texts)
+        if source.errors == "replace":
+            yield from _with_replaced(part, documents)
+        else:
+            yield from documents
+
+
+def may_be_cut(source: Source, file: SourceFile) -> bool:
+    """Tell whether it was left open how (some of) a file becomes documents: it is text, or an archive."""
+    return source.documents == "auto" and not file.unread and file.format in (*TEXTS, "")
+
+
+def _with_replaced(part: Part, documents: Iterator[Document]) -> Iterator[Document]:
+    """Count on each document what was replaced while it was read; the last one gets what came after it."""
+    told = 0
+    held: Document | None = None
+    for document in documents:
+        if held:
+            yield held
+        held = document._replace(replaced=part.replaced - told)
+        told = part.replaced
+    if held:
+        yield held._replace(replaced=held.replaced + part.replaced - told)
+
+
+def _documents_in(source: Source, part: Part, block_bytes: int, cut_texts: bool) -> Iterator[Document]:
+    if part.format not in TEXTS:
+        yield from _documents_of_rows(source, part, block_bytes)
+        return
+    if source.documents == "rows":
+        raise ConfigError(
+            f"source {source.name}: {part.name} is plain text and has no rows; use file, blocks, paragraphs, "
+            "sections or separator."
+        )
+    chunks = _unix_line_ends(_text_of_html(source, part) if part.format == "html" else utf8_chunks(part))
+    if source.documents == "blocks" or (cut_texts and source.documents == "auto"):
+        yield from _blocks(part.name, chunks, block_bytes)
+    elif source.documents in ("auto", "file"):
+        yield from _whole(source, part, chunks, block_bytes)
+    else:
+        number = 0
+        for number, text in enumerate(_cut(source, chunks), 1):
+            yield _finished(text, f"{part.name}#{number}")
+        if not number:
+            yield Document("", part.name)  # an empty file is accounted for
+
+
+def _cut(source: Source, chunks: Iterator[str]) -> Iterator[str | None]:
+    limit = source.max_document_bytes
+    if source.documents == "paragraphs":
+        return paragraphs_of(chunks, limit)
+    if source.documents == "sections":
+        return sections_of(chunks, re.compile(source.split_at), limit)
+    return parts_of(chunks, "".join(_unix_line_ends([source.separator])), limit)
+
+
+def _finished(text: str | None, place: str) -> Document:
+    return Document("", place, TOO_LONG) if text is None else Document(text.strip("\n"), place)
+
+
+def _blocks(name: str, chunks: Iterable[str], block_bytes: int) -> Iterator[Document]:
+    number = 0
+    for number, block in enumerate(blocks_of(chunks, block_bytes), 1):
+        yield Document(block.strip("\n"), f"{name}#{number}")
+    if not number:
+        yield Document("", name)
+
+
+def _whole(source: Source, part: Part, chunks: Iterator[str], block_bytes: int) -> Iterator[Document]:
+    """Yield a file as one document; one that is too long as blocks, where the source leaves the choice."""
+    held: list[str] = []
+    size = 0
+    for chunk in chunks:
+        held.append(chunk)
+        size += utf8_size(chunk)
+        if size > source.max_document_bytes:
+            break
+    else:
+        yield _finished("".join(held), part.name)
+        return
+    if source.documents == "auto":
+        yield from _blocks(part.name, _joined(held, chunks), block_bytes)
+        return
+    message = (
+        f"{part.name} as one document is {TOO_LONG} ({source.max_document_bytes}). Cut it with documents: blocks, "
+        "paragraphs, sections or separator, or set max_document_bytes higher in a card."
+    )
+    yield settle(source, part.name, BadRow(message, TOO_LONG), held[0])
+
+
+def _joined(held: list[str], rest: Iterator[str]) -> Iterator[str]:
+    while held:
+        yield held.pop(0)
+    yield from rest
+
+
+def _unix_line_ends(chunks: Iterable[str]) -> Iterator[str]:
+    """Bring line ends to `\\n`; a pair may lie across two pieces."""
+    is_open = False
+    for chunk in chunks:
+        if is_open and chunk.startswith("\n"):
+            chunk = chunk[1:]
+        is_open = chunk.endswith("\r")
+        yield chunk.replace("\r\n", "\n").replace("\r", "\n") if "\r" in chunk else chunk
+
+
+def _text_of_html(source: Source, part: Part) -> Iterator[str]:
+    """Yield the main text of a page, without menus, scripts and other furniture."""
+    try:
+        from trafilatura import extract
+    except ImportError as error:
+        raise UnavailableError(
+            f"{part.name}: reading HTML needs the package trafilatura. "
+            'Install it: python -m pip install "cairn-lm[html]"'
+        ) from error
+    page = decode(read_whole(source, part), part.name)
+    yield (extract(page, include_comments=False, deduplicate=False) if page.strip() else "") or ""
+
+
+# --- documents of rows ---------------------------------------------------------------------------------------
+
+
+def _documents_of_rows(source: Source, part: Part, block_bytes: int) -> Iterator[Document]:
+    columns = {*fields_of(source.text), *source.without}
+    text_of = _text_maker(source)
+    limit, is_cut, is_chosen = source.max_document_bytes, source.documents == "blocks", bool(source.without)
+    for found in _rows_in(source, part, columns):
+        if isinstance(found, Document):
+            yield found
+            continue
+        place, row = found
+        if is_chosen and source.leaves_out(row):
+            yield Document("", place, LEFT_OUT)
+            continue
+        try:
+            text = text_of(row, place)
+        except BadRow as error:
+            yield settle(source, place, error, "")
+            continue
+        if is_longer(text, limit):
+            yield Document("", place, TOO_LONG)
+        elif is_cut:
+            yield from _blocks(place, _unix_line_ends([text]), block_bytes)
+        else:
+            yield Document(text.strip("\n"), place)
+
+
+def _text_maker(source: Source) -> Callable[[Row, str], str]:
+    """Return what makes a row's text; a template of a single field needs no rendering where that is text."""
+    field = source.text[1:-1]
+    if source.text != "{" + field + "}" or fields_of(source.text) != [field]:
+        return functools.partial(_text_of_row, source)
+
+    def text_of(row: Row, place: str) -> str:
+        value = row.get(field)
+        return value if isinstance(value, str) else _text_of_row(source, row, place)
+
+    return text_of
+
+
+def _text_of_row(source: Source, row: Row, place: str) -> str:
+    try:
+        return render(source.text, row) or ""
+    except DataError as error:
+        raise BadRow(
+            f"source {source.name}, {place}: {error} The text is made of {', '.join(fields_of(source.text))}; "
+            f'set it with a template such as --text "{{{next(iter(row), "title")}}}".',
+            "no such field",
+        ) from error
+    except CairnError as error:
+        raise DataError(f"source {source.name}, {place}: {error}") from error

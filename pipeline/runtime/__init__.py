@@ -1,0 +1,1 @@
+"""Files, hashing, settings and the process: knows nothing of text."""

@@ -1,0 +1,1 @@
+"""What a card names: files, archives, streams and their formats."""

@@ -1,0 +1,1 @@
+"""What every stage does the same way."""

