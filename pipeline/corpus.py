@@ -15,7 +15,7 @@ from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Draft, Store
 from pipeline.cleaning.chain import clean, leading, packages_of, resolve_steps, settings_of, tallies_of
-from pipeline.cleaning.ingest import READ_BYTES, ingest
+from pipeline.cleaning.ingest import ingest
 from pipeline.cleaning.output import collect, reject_files, write_rejects, write_splits
 from pipeline.errors import ConfigError
 from pipeline.executors.executor import Workers
@@ -23,12 +23,12 @@ from pipeline.runtime.console import say
 from pipeline.runtime.files import write_json
 from pipeline.runtime.settings import FilledIn
 from pipeline.sources.card import MAX_DOCUMENT_BYTES, BadRows, Documents, Errors, Format, Source, check_names, load_card
-from pipeline.sources.formats import Kind, kind_of
-from pipeline.sources.listing import is_hashed, may_hold_html, open_source, source_of_path
+from pipeline.sources.listing import may_hold_html, open_source, source_of_path
 from pipeline.sources.streams import SourceFile
 from pipeline.stage.definition import Job, Stage
 from pipeline.stage.planning import UNICODE
 from pipeline.stage.program import main_of
+from pipeline.tables.splits import by_split
 
 _OF_OWN_SOURCE = (
     "text",
@@ -113,18 +113,6 @@ def resolve(config: CorpusConfig, store: Store) -> CorpusConfig:
     )
 
 
-def foresee(config: CorpusConfig, store: Store) -> int:
-    """Return into how many tasks a large file of the user's will be cut, if it is new."""
-    if config.source is None or kind_of(config.source, config.format) != Kind(format="jsonl"):
-        return 0
-    path = Path(config.source).expanduser()
-    try:
-        size = path.stat().st_size
-    except OSError:  # said in better words by whoever needs the file
-        return 0
-    return size // READ_BYTES if size >= 2 * READ_BYTES and not is_hashed(path, store) else 0
-
-
 def own_source(config: CorpusConfig, store: Store) -> tuple[Source, ...]:
     """Describe a user's own file or folder as a source, if there is one."""
     if config.source is None:
@@ -148,7 +136,6 @@ def run(job: Job[CorpusConfig, Workers]) -> Artifact:
         shares = {source.name: source.split for source in config.sources}
         files, totals = write_splits(work, parts, shares=shares, part_bytes=config.part_bytes)
         rejects = work.map("rejects", write_rejects, list(reject_files(trail)), label="writing")
-        work.rest()
         with job.draft() as draft:
             collect(work.outputs("write"), files, draft.path)
             collect(work.outputs("rejects"), ["rejects" for _ in rejects], draft.path)
@@ -200,6 +187,12 @@ def licenses(config: CorpusConfig) -> tuple[License, ...]:
     return tuple(source.as_license for source in config.sources)
 
 
+def summarize(artifact: Artifact) -> str:
+    documents, size = artifact.facts["documents"], artifact.facts["bytes"]
+    rejected = sum(artifact.manifest.counts.get("rejected", {}).values())
+    return f"{by_split(documents)} documents, {sum(size.values()) / 1e6:.1f} MB, {rejected:,} rejected"
+
+
 STAGE = Stage(
     module="pipeline.corpus",
     version=3,
@@ -209,11 +202,12 @@ STAGE = Stage(
     roles={},
     determinism="bytes",
     toolchain=(UNICODE, "pyarrow"),
-    uses=lambda config: (*packages_of(config.clean), *(["trafilatura"] if config.extracts_html else [])),
+    extra_toolchain=lambda config: (*packages_of(config.clean), *(["trafilatura"] if config.extracts_html else [])),
     run=run,
-    foresee=foresee,
     resolve=resolve,
     licenses=licenses,
+    summarize=summarize,
+    next_commands=lambda artifact: [f"python -m pipeline.tokenizer --corpus {artifact.short}"],
 )
 
 

@@ -24,7 +24,7 @@ from pipeline.sources.listing import SourceFile, open_source, source_of_path
 from pipeline.stage.definition import Job, Role, Stage
 from pipeline.stage.program import main_of
 from pipeline.tables.rejects import RejectWriter
-from pipeline.tables.splits import SPLITS, assign_splits
+from pipeline.tables.splits import SPLITS, assign_splits, by_split
 
 _PART_EXAMPLES = 2000
 
@@ -392,6 +392,7 @@ STAGE = Stage(
     run=run,
     resolve=resolve,
     licenses=licenses,
+    summarize=lambda artifact: f"{by_split(artifact.facts['examples'])} {artifact.facts['task']} examples",
 )
 
 

@@ -18,6 +18,7 @@ from pipeline.reporting.page import render
 from pipeline.reporting.terminal import lines
 from pipeline.runtime.files import replace_text
 from pipeline.runtime.program import default_store, program
+from pipeline.stage.definition import describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ def run(command: Report) -> int:
     """Gather the report, write the page, print the summary; the page's path comes last, on stdout."""
     store = Store(command.store.expanduser())
     artifact = store.find(command.corpus)
-    report = gather(artifact, store, sample_bytes=command.sample_bytes, tokenizer=command.tokenizer)
+    report = gather(artifact, store, describe, sample_bytes=command.sample_bytes, tokenizer=command.tokenizer)
     page = (command.out or Path(f"corpus-{artifact.id[:SHORT]}.html")).expanduser()
     if page.is_dir():
         raise UsageError(f"{page} is a folder; --out names the page itself.")

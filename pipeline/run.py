@@ -5,7 +5,7 @@
     python -m pipeline.run laptop --tokenizer.vocab-size 4096
     python -m pipeline.run laptop --corpus.source ~/my_texts
 
-Any field of any step can be set as --STEP.FIELD VALUE.
+Any field of any step can be set as --STEP.FIELD VALUE, after the recipe's name.
 """
 
 import json
@@ -18,32 +18,32 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
 from pipeline.artifacts.identity import shorten
 from pipeline.artifacts.lease import live_holder
-from pipeline.artifacts.manifest import role_of
+from pipeline.artifacts.manifest import inputs_of, role_of
 from pipeline.artifacts.store import Store
-from pipeline.artifacts.summary import next_commands
 from pipeline.errors import CairnError, StoppedError, UsageError
 from pipeline.runtime.console import say
 from pipeline.runtime.process import die_with_parent, prepare_process
 from pipeline.runtime.program import default_store, guarded
 from pipeline.runtime.settings import nearest
-from pipeline.stage.definition import stage_of
-from pipeline.stage.planning import Plan, ask, check, step_name
-from pipeline.stage.recipe import RecipeFile, Step, load_recipe, recipe_names
+from pipeline.stage.command_line import Command, command_of
+from pipeline.stage.definition import Stage, next_commands
+from pipeline.stage.planning import Plan, plan_recipe, plan_stage, step_name
+from pipeline.stage.recipe import RecipeFile, load_recipe, recipe_names
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunCommand:
     """Which recipe to run, and how."""
 
-    recipe: Positional[str]
+    recipe: Positional[str | None] = None
     """a shipped recipe's name, or a path ending in .toml"""
     plan: bool = False
     """say for every step what would be done, and do nothing"""
@@ -78,81 +78,51 @@ class Run:
     overrides: dict[str, list[str]]
     store: Store
 
-    def plans(self) -> Iterator[Plan]:
-        """Ask the steps in order; a step whose input is not there yet is pending on it."""
-        references: dict[str, str] = {}
-        for step in self.recipe.steps.values():
-            plan = self.ask(step, references)
-            if plan.state == "up to date" and plan.reference:
-                references[step.name] = plan.reference
-            yield plan
+    @cached_property
+    def commands(self) -> dict[str, Command[Any, Any]]:
+        """What each step is told; making them all finds a mistake in the last step before the first one runs."""
+        steps = self.recipe.steps.items()
+        return {name: command_of(self.recipe, step, self.store, self.overrides.get(name, ())) for name, step in steps}
 
-    def ask(self, step: Step, references: dict[str, str]) -> Plan:
-        """Ask one step what it would do on these inputs."""
-        missing = sorted({source for source in step.inputs.values() if source not in references})
-        if missing:
-            return replace(check(step.module, self.arguments(step, {})), why=missing)
-        return ask(step.module, self.arguments(step, references))
-
-    def arguments(self, step: Step, references: dict[str, str]) -> list[str]:
-        """Return the flags of the very command a person would type for this step."""
-        known: dict[str, list[str]] = {}
-        for key, source in step.inputs.items():
-            if source in references:
-                known.setdefault(role_of(key), []).append(references[source])
-        inputs = [part for role, given in known.items() for part in (f"--{role}", *given)]
-        named = _role_flags(step, inputs)
-        return [
-            *named,
-            "--recipe",
-            self.recipe.reference,
-            "--step",
-            step.name,
-            "--store",
-            str(self.store.root),
-            *self.overrides.get(step.name, []),
-        ]
+    def arguments(self, step: str, plan_: Plan) -> list[str]:
+        """Return the flags of the very command a person would type for this step, with the inputs of its plan."""
+        store = ["--store", str(self.store.root)]
+        flags = ["--recipe", self.recipe.reference, "--step", step, *store, *self.overrides.get(step, [])]
+        inputs = {name: plan_.inputs[name] for name in self.recipe.steps[step].inputs}
+        return [*_role_flags(self.commands[step].stage, inputs), *flags]
 
 
-def _role_flags(step: Step, inputs: list[str]) -> list[str]:
-    """Give the role that the stage takes without a flag its place."""
-    positional = stage_of(step.module).positional
-    flag = f"--{positional}"
-    if positional is None or flag not in inputs:
-        return inputs
-    at = inputs.index(flag)
-    return [inputs[at + 1], *inputs[:at], *inputs[at + 2 :]]
+def _role_flags(stage: Stage[Any, Any], inputs: dict[str, str]) -> list[str]:
+    """Write the inputs of a step as flags; the role that the stage takes without a flag comes first, in its place."""
+    roles = sorted({role_of(name): None for name in inputs}, key=lambda role: role != stage.positional)
+    flags = ([] if role == stage.positional else [f"--{role}"] for role in roles)
+    return [part for role, flag in zip(roles, flags, strict=True) for part in (*flag, *inputs_of(role, inputs))]
 
 
 def run(run_: Run) -> int:
     """Bring every step up to date, in order, and close with a table."""
     started = time.monotonic()
-    references: dict[str, str] = {}
+    plans: dict[str, Plan] = {}
     table: list[Done] = []
-    for step in run_.recipe.steps.values():
-        check(step.module, run_.arguments(step, {}))  # a mistake in the last step is told before the first one runs
     begun = run_.command.from_ is None
     needed = run_.recipe.needed_from(run_.command.from_) if run_.command.from_ else set()
-    for number, step in enumerate(run_.recipe.steps.values(), 1):
-        begun = begun or step.name == run_.command.from_
+    for number, (step, command) in enumerate(run_.commands.items(), 1):
+        begun = begun or step == run_.command.from_
         before = time.monotonic()
-        plan = run_.ask(step, references)
-        if plan.state != "up to date" and not begun:
-            if step.name in needed:
-                raise UsageError(f"--from {run_.command.from_}: it needs {step.name}, which is not up to date.")
-            say(f"[{number}/{len(run_.recipe.steps)}] {step.name}: passed over")
+        plans[step] = found = plan_stage(command, plans)
+        if not found.made and not begun:
+            if step in needed:
+                raise UsageError(f"--from {run_.command.from_}: it needs {step}, which is not up to date.")
+            say(f"[{number}/{len(run_.commands)}] {step}: passed over")
             continue
-        say(f"[{number}/{len(run_.recipe.steps)}] {step.name}: {plan.state}{_because(plan)}")
-        if plan.state != "up to date":
-            _run_step(run_, step, plan, run_.arguments(step, references))
-            plan = run_.ask(step, references)
-        if plan.state != "up to date" or plan.reference is None:
-            raise CairnError(f"the step {step.name} ended well and left nothing behind.")
-        references[step.name] = plan.reference
-        _remember(run_, step, plan.reference)
-        table.append(
-            Done(step=step.name, reference=plan.reference, summary=plan.summary, seconds=time.monotonic() - before)
-        )
+        say(f"[{number}/{len(run_.commands)}] {step}: {found.state}{_because(found)}")
+        if not found.made:
+            _run_step(run_, step, found)
+            plans[step] = found = plan_stage(command, plans)
+        if found.made is None:
+            raise CairnError(f"the step {step} ended well and left nothing behind.")
+        _remember(run_, step, found.made)
+        table.append(Done(step=step, reference=found.made, summary=found.summary, seconds=time.monotonic() - before))
     _close(run_, table, time.monotonic() - started)
     return 0
 
@@ -162,26 +132,27 @@ def _because(plan: Plan) -> str:
     return f" {what}{', '.join(plan.why)}" if what else f" ({'; '.join(plan.why)})" if plan.why else ""
 
 
-def _remember(run_: Run, step: Step, reference: str) -> None:
+def _remember(run_: Run, step: str, reference: str) -> None:
     """Name what the step made RECIPE.STEP, for people and for saying later why it is stale."""
-    name = step_name(run_.recipe.name, step.name)
+    name = step_name(run_.recipe.name, step)
     if run_.store.refs().get(name) != reference:
         run_.store.tag(name, run_.store.find(reference))
 
 
-def _run_step(run_: Run, step: Step, plan: Plan, arguments: list[str]) -> None:
+def _run_step(run_: Run, step: str, plan_: Plan) -> None:
     """Run a step as the command a person would type, and pass on how it ended."""
-    launcher = shlex.split(run_.command.launch) if plan.launchable else []
-    program = [*launcher, "-m", step.module] if launcher else [sys.executable, "-m", step.module]
-    shown = [*(launcher or ["python"]), "-m", step.module, *arguments]
+    arguments = run_.arguments(step, plan_)
+    launcher = shlex.split(run_.command.launch) if plan_.launchable else []
+    program = [*(launcher or [sys.executable]), "-m", plan_.stage]
+    shown = [*(launcher or ["python"]), "-m", plan_.stage, *arguments]
     say("$ " + " ".join(shlex.quote(shorten(a) if ":" in a and len(a) > 64 else a) for a in shown))
     debug = ["--debug"] if run_.command.debug else []
-    status = run_.store.run_folder(plan.id or "") / "status.json"
+    status = run_.store.run_folder(plan_.id or "") / "status.json"
     status.unlink(missing_ok=True)  # of an earlier attempt
     code = _call([*program, *arguments, *debug])
     if code == 0:
         return
-    raise _StepFailed(step.name, (_status_of(status) if launcher else None) or code)
+    raise _StepFailed(step, (_status_of(status) if launcher else None) or code)
 
 
 class _StepFailed(CairnError):
@@ -263,7 +234,7 @@ def _own_text_note(run_: Run) -> Iterator[str]:
 
 def plan(run_: Run) -> int:
     """Say for every step what would be done."""
-    plans = list(run_.plans())
+    plans = plan_recipe(run_.commands.values()).values()
     if run_.command.json:
         print(json.dumps([{**asdict(p), "reference": p.reference} for p in plans], indent=2))
         return 0
@@ -273,68 +244,60 @@ def plan(run_: Run) -> int:
     return 0
 
 
-def _place_of_recipe(arguments: list[str]) -> int | None:
-    """Find the recipe before the real parse, which needs its steps: the first word that is no flag's value."""
-    before = ""
-    for place, argument in enumerate(arguments):
-        takes_value = before in ("--from", "--launch", "--store") or (before.startswith("--") and "." in before)
-        if not argument.startswith("-") and not (takes_value and "=" not in before):
-            return place
-        before = argument
-    return None
-
-
 def _check_step(recipe: RecipeFile, argument: str, step: str) -> None:
     if step not in recipe.steps:
         raise UsageError(f"{argument}: {recipe.name} has no step {step!r}.{nearest(step, list(recipe.steps))}")
 
 
-def _split_overrides(recipe: RecipeFile, arguments: list[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Take --STEP.FIELD and its values out of the command line, by step.
+def _overrides(recipe: RecipeFile, arguments: list[str]) -> dict[str, list[str]]:
+    """Sort --STEP.FIELD and its values by step.
 
-    Raises UsageError for a step that the recipe does not have.
+    Raises UsageError for what is no such flag, and for a step that the recipe does not have.
     """
-    own: list[str] = []
-    overrides: dict[str, list[str]] = {}
-    target = own
+    found: dict[str, list[str]] = {}
+    step = ""
     for argument in arguments:
-        name, dot, rest = argument.removeprefix("--").partition(".")
-        if argument.startswith("--") and dot and "=" not in name:
-            negative = name.startswith("no-") and name not in recipe.steps
-            step = name.removeprefix("no-") if negative else name
+        if argument.startswith("--"):
+            negative = "no-" if argument.startswith("--no-") and argument[5:].partition(".")[0] in recipe.steps else ""
+            step, dot, rest = argument.removeprefix(f"--{negative}").partition(".")
+            if not dot or "=" in step:
+                raise UsageError(f"{argument} is no flag of pipeline.run; those of a step are --STEP.FIELD.")
             _check_step(recipe, argument, step)
-            target = overrides.setdefault(step, [])
-            target.append(f"--{'no-' if negative else ''}{rest}")
-        elif argument.startswith("--"):
-            target = own
-            own.append(argument)
+            found.setdefault(step, []).append(f"--{negative}{rest}")
+        elif not step:
+            raise UsageError(f"{argument!r}: one recipe is run at a time.")
         else:
-            target.append(argument)
-    return own, overrides
+            found[step].append(argument)
+    return found
+
+
+def _run_of(arguments: list[str]) -> Run:
+    """Read the command line; the recipe says what else may stand there."""
+    import tyro
+
+    description = f"{__doc__}\nRecipes: {', '.join(recipe_names())}."
+    about: dict[str, Any] = {"prog": "python -m pipeline.run", "description": description}
+    command, others = tyro.cli(RunCommand, args=arguments, return_unknown_args=True, **about)
+    if command.recipe is None:
+        raise UsageError(
+            "Which recipe? Its name comes before the settings of its steps: python -m pipeline.run RECIPE --STEP.FIELD "
+            f"VALUE. There are {', '.join(recipe_names())}, and paths ending in .toml."
+        )
+    recipe = load_recipe(command.recipe)
+    overrides = _overrides(recipe, others)
+    if command.from_ is not None:
+        _check_step(recipe, f"--from {command.from_}", command.from_)
+    command = replace(command, store=command.store.expanduser())
+    return Run(command, recipe, overrides, Store(command.store))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    import tyro
-
     prepare_process()
     arguments = list(sys.argv[1:] if argv is None else argv)
 
     def body() -> int:
-        place = _place_of_recipe(arguments)
-        own, overrides = arguments, dict[str, list[str]]()
-        recipe = None
-        if place is not None and "--help" not in arguments and "-h" not in arguments:
-            recipe = load_recipe(arguments[place])
-            own, overrides = _split_overrides(recipe, [*arguments[:place], *arguments[place + 1 :]])
-            own = [arguments[place], *own]
-        description = f"{__doc__}\nRecipes: {', '.join(recipe_names())}."
-        command = tyro.cli(RunCommand, args=own, prog="python -m pipeline.run", description=description)
-        recipe = recipe or load_recipe(command.recipe)
-        if command.from_ is not None:
-            _check_step(recipe, f"--from {command.from_}", command.from_)
-        command = replace(command, store=command.store.expanduser())
-        it = Run(command, recipe, overrides, Store(command.store))
-        return plan(it) if command.plan else run(it)
+        asked = _run_of(arguments)
+        return plan(asked) if asked.command.plan else run(asked)
 
     return guarded(body, debug="--debug" in arguments)
 

@@ -21,6 +21,7 @@ from pipeline.runtime.files import link_or_copy, sync_file, write_json
 from pipeline.runtime.hashing import JSON
 from pipeline.stage.definition import Job, Role, Stage
 from pipeline.stage.program import main_of
+from pipeline.tables.splits import by_split
 from pipeline.tokenization.agreement import distrust, open_trusted
 from pipeline.tokenization.engines import REFERENCE, EncoderName, engines_for, open_reference
 from pipeline.tokenization.text_encoder import END_OF_TEXT, PAD, TextEncoder, token_dtype
@@ -262,6 +263,8 @@ STAGE = Stage(
     determinism="bytes",
     toolchain=("tokenizers", "pyarrow"),
     run=run,
+    summarize=lambda artifact: f"{by_split(artifact.facts['tokens'])} tokens",
+    next_commands=lambda artifact: [f"python -m train.pretrain --shards {artifact.short}"],
 )
 
 

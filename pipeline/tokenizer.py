@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pipeline.artifacts.artifact import Artifact
+from pipeline.artifacts.identity import shorten
 from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, MissingError
@@ -210,6 +211,17 @@ def licenses(config: TokenizerConfig) -> tuple[License, ...]:
     return (License(source="imported tokenizer", license="unknown", attribution=about),)
 
 
+def summarize(artifact: Artifact) -> str:
+    fit = artifact.facts["bytes_per_token"]  # none for one that was imported without a text to measure it on
+    return f"{artifact.facts['vocab_size']:,} ids" + (f", {fit:.2f} bytes per token" if fit is not None else "")
+
+
+def next_commands(artifact: Artifact) -> list[str]:
+    corpus = artifact.manifest.recipe.inputs.get("corpus")
+    name = shorten(corpus.reference) if corpus else "corpus:ID"
+    return [f"python -m pipeline.shards --corpus {name} --tokenizer {artifact.short}"]
+
+
 STAGE = Stage(
     module="pipeline.tokenizer",
     version=2,
@@ -228,6 +240,8 @@ STAGE = Stage(
     run=run,
     resolve=resolve,
     licenses=licenses,
+    summarize=summarize,
+    next_commands=next_commands,
 )
 
 

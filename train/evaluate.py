@@ -71,7 +71,7 @@ class Result:
     more: dict[str, Any]
 
 
-def imply_data(inputs: dict[str, Artifact], store: Store) -> dict[str, Artifact]:
+def infer_data(inputs: dict[str, Artifact], store: Store) -> dict[str, Artifact]:
     """Take the data the model was trained on, whose held-out splits it has not seen."""
     if "model" not in inputs or any(role in inputs for role in DATA_ROLES):
         return inputs
@@ -260,7 +260,8 @@ STAGE = Stage(
     determinism="domain",
     toolchain=(),
     run=run,
-    imply=imply_data,
+    summarize=lambda artifact: ", ".join(f"{name} {value:.4g}" for name, value in artifact.facts["scores"].items()),
+    infer_inputs=infer_data,
     positional="model",
 )
 

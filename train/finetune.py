@@ -10,7 +10,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.stage.definition import Job, Role, Stage
 from train.config import TrainingConfig, TrainingExecution
 from train.optim import OptimizerConfig
-from train.training import check_tokenizer, imply_tokenizer
+from train.training import check_tokenizer, infer_tokenizer, next_commands_of_model, summarize_model
 
 if TYPE_CHECKING:
     from model.heads import CausalLM
@@ -61,7 +61,9 @@ def finetuning_stage(
         determinism="domain",
         toolchain=(),
         run=run,
-        imply=imply_tokenizer("examples"),
+        summarize=summarize_model,
+        next_commands=next_commands_of_model,
+        infer_inputs=infer_tokenizer("examples"),
         launchable=True,
     )
 

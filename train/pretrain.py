@@ -14,7 +14,14 @@ from pipeline.errors import ConfigError
 from pipeline.stage.definition import Job, Role, Stage
 from pipeline.stage.program import main_of
 from train.config import TrainingConfig, TrainingExecution
-from train.training import check_tokenizer, imply_tokenizer, start, train_and_publish
+from train.training import (
+    check_tokenizer,
+    infer_tokenizer,
+    next_commands_of_model,
+    start,
+    summarize_model,
+    train_and_publish,
+)
 
 if TYPE_CHECKING:
     from pipeline.loading.mixture import Mixture
@@ -119,7 +126,9 @@ STAGE = Stage(
     determinism="domain",
     toolchain=(),
     run=run,
-    imply=imply_tokenizer("shards"),
+    summarize=summarize_model,
+    next_commands=next_commands_of_model,
+    infer_inputs=infer_tokenizer("shards"),
     launchable=True,
 )
 

@@ -30,10 +30,10 @@ def start(job: Job[Any, TrainingExecution]) -> Launch:
     )
 
 
-def imply_tokenizer(role: str) -> Callable[[dict[str, Artifact], Store], dict[str, Artifact]]:
+def infer_tokenizer(role: str) -> Callable[[dict[str, Artifact], Store], dict[str, Artifact]]:
     """Return what takes, for the role `tokenizer`, the one that the input `role` was encoded with."""
 
-    def imply(inputs: dict[str, Artifact], store: Store) -> dict[str, Artifact]:
+    def infer(inputs: dict[str, Artifact], store: Store) -> dict[str, Artifact]:
         if role not in inputs or "tokenizer" in inputs:
             return inputs
         name = inputs[role].manifest.recipe.inputs["tokenizer"]
@@ -41,7 +41,7 @@ def imply_tokenizer(role: str) -> Callable[[dict[str, Artifact], Store], dict[st
         tokenizer.verify()
         return {**inputs, "tokenizer": tokenizer}
 
-    return imply
+    return infer
 
 
 def check_tokenizer(tokenizer: Artifact, *made_with: Artifact) -> Artifact:
@@ -127,3 +127,16 @@ def _publish(
 def _domain(domains: tuple[dict[str, JSON], ...]) -> dict[str, JSON]:
     """Name the one domain of a run, or list those it moved between."""
     return domains[0] if len(domains) == 1 else {"moved": list(domains)}
+
+
+def summarize_model(artifact: Artifact) -> str:
+    """Say in a line what a model is for, and how large and how trained it is."""
+    facts = artifact.facts
+    return f"{facts['task']}, {facts['parameters']:,} parameters, {facts['steps']:,} steps"
+
+
+def next_commands_of_model(artifact: Artifact) -> list[str]:
+    """Return what a person would type next with a model."""
+    use = {"assistant": "model.chat {}", "pretrained": 'model.generate {} "Once"'}.get(artifact.facts["task"])
+    commands = [f"python -m {use.format(artifact.short)}"] if use else []
+    return [*commands, f"python -m train.evaluate {artifact.short}"]

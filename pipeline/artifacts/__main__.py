@@ -18,12 +18,13 @@ from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.gc import Choice, collect, survey, victim_lines
 from pipeline.artifacts.identity import SHORT, shorten
 from pipeline.artifacts.lineage import draw, trace
-from pipeline.artifacts.store import KINDS, Store
-from pipeline.artifacts.summary import next_commands, summarize
+from pipeline.artifacts.store import Store
 from pipeline.errors import IntegrityError, MissingError
 from pipeline.runtime.console import say
 from pipeline.runtime.hashing import JSON
 from pipeline.runtime.program import default_store, program
+from pipeline.stage.definition import describe, next_commands, stages_by_kind
+from pipeline.stage.rebuild import repair, reproduce
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +168,9 @@ def _print(command: Common, page: JSON, lines: Iterator[str]) -> int:
 
 
 def _list(command: List, store: Store) -> int:
-    if command.kind is not None and command.kind not in KINDS:
-        raise MissingError(f"there is no kind {command.kind!r}; the kinds are {', '.join(KINDS)}.")
+    kinds = stages_by_kind()
+    if command.kind is not None and command.kind not in kinds:
+        raise MissingError(f"there is no kind {command.kind!r}; the kinds are {', '.join(kinds)}.")
     names = {target: name for name, target in store.refs().items()}
     rows = [_row(path, names, store) for path in store.folders(command.kind)]
 
@@ -189,7 +191,7 @@ def _row(path: Path, names: dict[str, str], store: Store) -> dict[str, JSON]:
         artifact = store.open(path)
     except IntegrityError:
         return {**row, "summary": "its manifest is damaged: repair it"}
-    return {**row, "digest": artifact.digest, "summary": summarize(artifact)}
+    return {**row, "digest": artifact.digest, "summary": describe(artifact)}
 
 
 def _show(command: Show, store: Store) -> int:
@@ -199,7 +201,7 @@ def _show(command: Show, store: Store) -> int:
 
     def lines() -> Iterator[str]:
         manifest = artifact.manifest
-        yield f"{artifact.reference}\n  {summarize(artifact)}\n  digest  {artifact.digest}\n  path    {artifact.path}"
+        yield f"{artifact.reference}\n  {describe(artifact)}\n  digest  {artifact.digest}\n  path    {artifact.path}"
         yield f"  made by {manifest.recipe.stage} (version {manifest.recipe.stage_version}), {provenance['started']}"
         for title, table in (
             ("config", manifest.recipe.config),
@@ -216,7 +218,7 @@ def _show(command: Show, store: Store) -> int:
 
 
 def _lineage(command: Lineage, store: Store) -> int:
-    tree = trace(store.find(command.ref), store)
+    tree = trace(store.find(command.ref), store, describe)
     return _print(command, asdict(tree), draw(tree))
 
 
@@ -242,8 +244,6 @@ def _verify(command: Verify, store: Store) -> int:
 
 
 def _reproduce(command: Reproduce, store: Store) -> int:
-    from pipeline.stage.rebuild import reproduce
-
     chosen = {"workers": command.workers, "engine": command.engine}
     overrides = {name: value for name, value in chosen.items() if value is not None}
     results = []
@@ -259,8 +259,6 @@ def _reproduce(command: Reproduce, store: Store) -> int:
 
 
 def _repair(command: Repair, store: Store) -> int:
-    from pipeline.stage.rebuild import repair
-
     kind, identity = _place_of(command.ref, store)
     artifact, moved = repair(kind, identity, store)
     say(
@@ -297,7 +295,7 @@ def _diff(command: Diff, store: Store) -> int:
 
 
 def _collect(command: Collect, store: Store) -> int:
-    plan = survey(store, command)
+    plan = survey(store, command, stages_by_kind())
     shown = collect(store, command, plan, everything=command.all) if command.delete else plan.victims
     size = sum(victim.bytes for victim in shown)
     page = {

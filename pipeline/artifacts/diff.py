@@ -8,8 +8,7 @@ from pathlib import Path
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.identity import SHORT
-from pipeline.artifacts.manifest import Manifest
-from pipeline.artifacts.summary import changed_fields, differences
+from pipeline.artifacts.manifest import Asked, Manifest
 from pipeline.errors import UsageError
 from pipeline.runtime.hashing import JSON
 
@@ -265,3 +264,39 @@ def _on_one_line(text: str, width: int = 80) -> str:
 def as_json(difference: Difference) -> JSON:
     """Return the difference as what JSON holds."""
     return asdict(difference)
+
+
+# --- what was asked ------------------------------------------------------------------------------------------
+
+
+def differences(before: Asked, after: Asked) -> list[str]:
+    """Say, field by field, what is asked for now that was not asked for before."""
+    lines = []
+    if (before.stage, before.stage_version) != (after.stage, after.stage_version):
+        lines.append(f"stage {before.stage} {before.stage_version} -> {after.stage} {after.stage_version}")
+    for role in sorted(set(before.inputs) | set(after.inputs)):
+        old, new = before.inputs.get(role), after.inputs.get(role)
+        if (old and old.digest) != (new and new.digest):
+            lines.append(
+                f"input {role} changed ({old.id[:SHORT] if old else 'none'} -> {new.id[:SHORT] if new else 'none'})"
+            )
+    lines.extend(changed_fields(before.config, after.config, "config"))
+    lines.extend(changed_fields(before.toolchain, after.toolchain, "toolchain"))
+    return lines
+
+
+def changed_fields(before: JSON, after: JSON, where: str) -> Iterator[str]:
+    """Yield a line for each place where two JSON values differ; `where` names the whole."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted(set(before) | set(after)):
+            yield from changed_fields(before.get(key), after.get(key), f"{where}.{key}")
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for i, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from changed_fields(old, new, f"{where}[{i}]")
+    elif before != after:
+        yield f"{where} changed ({_brief(before)} -> {_brief(after)})"
+
+
+def _brief(value: JSON) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

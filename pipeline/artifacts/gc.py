@@ -16,7 +16,7 @@ from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.lease import LEASE, live_holder
 from pipeline.artifacts.manifest import MANIFEST, InputName
-from pipeline.artifacts.store import KINDS, REQUEST, Store, is_abandoned, quiet_seconds, remove_tree
+from pipeline.artifacts.store import REQUEST, Store, is_abandoned, quiet_seconds, remove_tree
 from pipeline.errors import DataError, IntegrityError, UsageError
 from pipeline.runtime.console import say
 from pipeline.runtime.files import regular_files
@@ -79,8 +79,11 @@ class Survey:
         return sum(victim.bytes for victim in self.victims)
 
 
-def survey(store: Store, choice: Choice) -> Survey:
-    """Look at the whole store and say what nothing needs; nothing is touched."""
+def survey(store: Store, choice: Choice, kinds: Iterable[str] = ()) -> Survey:
+    """Look at the whole store and say what nothing needs; nothing is touched.
+
+    `kinds` are those of our stages: in a folder of theirs, what has no manifest is damaged, and no folder of a user's.
+    """
     shelf = _Shelf.read(store)
     roots = set(_roots(store, shelf, choice))
     young = shelf.young(choice.grace_minutes)
@@ -92,7 +95,7 @@ def survey(store: Store, choice: Choice) -> Survey:
             *_dead_runs(store, choice),
             *_dead_scratch(store),
             *_lost_stamps(store),
-            *(_quarantined(store) if choice.quarantine else ()),
+            *(_quarantined(store, kinds) if choice.quarantine else ()),
             *(_unused_sources(store, shelf, live, choice.days) if choice.sources else ()),
         ),
         roots=frozenset(roots),
@@ -290,10 +293,10 @@ def _lost_stamps(store: Store) -> Iterator[Victim]:
         yield _victim(f"{len(lost)} stamps", "what they vouch for is gone", *lost)
 
 
-def _quarantined(store: Store) -> Iterator[Victim]:
+def _quarantined(store: Store, kinds: Iterable[str]) -> Iterator[Victim]:
     for folder in _folders(store.root / "quarantine"):
         yield _victim(f"quarantine/{folder.name[:40]}", "damaged, and set aside", folder)
-    for folder in (path for kind in KINDS for path in _folders(store.root / kind) if not (path / MANIFEST).exists()):
+    for folder in (path for kind in kinds for path in _folders(store.root / kind) if not (path / MANIFEST).exists()):
         yield _victim(f"{folder.parent.name}:{folder.name}", "it lost its manifest: nothing can vouch for it", folder)
 
 

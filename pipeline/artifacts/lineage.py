@@ -1,12 +1,11 @@
 """Machinery: where an artifact comes from: the tree down to the raw files and their licences."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.store import Store
-from pipeline.artifacts.summary import summarize
 from pipeline.errors import MissingError
 from pipeline.runtime.hashing import JSON
 
@@ -23,13 +22,16 @@ class Node:
     inputs: list["Node"] = field(default_factory=list)
 
 
-def trace(artifact: Artifact, store: Store, role: str = "") -> Node:
-    """Follow the inputs of `artifact`; one that is gone from the store is shown as missing, by its digest."""
+def trace(artifact: Artifact, store: Store, describe: Callable[[Artifact], str], role: str = "") -> Node:
+    """Follow the inputs of `artifact`; one that is gone from the store is shown as missing, by its digest.
+
+    `describe` says in a line what is in an artifact.
+    """
     recipe = artifact.manifest.recipe
     inputs = []
     for name_role, name in sorted(recipe.inputs.items()):
         try:
-            inputs.append(trace(store.find_input(name.kind, name.id, name.digest), store, name_role))
+            inputs.append(trace(store.find_input(name.kind, name.id, name.digest), store, describe, name_role))
         except MissingError:
             inputs.append(
                 Node(role=name_role, reference=name.reference, digest=name.digest, summary="not in this store")
@@ -38,7 +40,7 @@ def trace(artifact: Artifact, store: Store, role: str = "") -> Node:
         role=role,
         reference=artifact.reference,
         digest=artifact.digest,
-        summary=summarize(artifact),
+        summary=describe(artifact),
         sources=[_source(source) for source in recipe.config.get("sources", [])],
         inputs=inputs,
     )

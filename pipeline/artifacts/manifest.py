@@ -34,7 +34,7 @@ class InputName:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Asked:
     """What was asked: everything the id is computed from, but the kind."""
 
     stage: str
@@ -78,7 +78,7 @@ class Manifest:
     kind_version: int
     id: str
     digest: str
-    recipe: Recipe
+    recipe: Asked
     files: tuple[FileEntry, ...]
     facts: dict[str, JSON]
     counts: dict[str, JSON]
@@ -108,7 +108,7 @@ def inputs_of(role: str, inputs: Mapping[str, T]) -> list[T]:
     return [inputs[name] for name in sorted(names, key=lambda name: int(name.partition(".")[2] or 1))]
 
 
-def recipe_id(kind: str, kind_version: int, recipe: Recipe) -> str:
+def recipe_id(kind: str, kind_version: int, recipe: Asked) -> str:
     """Compute the id of what `recipe` asks for; inputs count by digest alone."""
     return artifact_id(
         {
@@ -152,7 +152,7 @@ def _from_json(page: JSON) -> Manifest:
     return Manifest(
         **{
             **page,
-            "recipe": Recipe(**recipe),
+            "recipe": Asked(**recipe),
             "files": tuple(FileEntry(**entry) for entry in page["files"]),
             "determinism": Determinism(kind=page["determinism"]["class"], domain=page["determinism"]["domain"]),
             "licenses": tuple(License(**entry) for entry in page["licenses"]),

@@ -20,12 +20,12 @@ from pipeline.artifacts.manifest import (
     MANIFEST,
     PAYLOAD,
     RECORD,
+    Asked,
     Determinism,
     DeterminismClass,
     FileEntry,
     License,
     Manifest,
-    Recipe,
     recipe_id,
 )
 from pipeline.errors import IntegrityError, MissingError, UsageError
@@ -34,7 +34,6 @@ from pipeline.runtime.files import regular_files, sync_folder, sync_tree, write_
 from pipeline.runtime.hashing import JSON, canonical_json, sha256_of_files
 from pipeline.runtime.liveness import ProcessIdentity, boot_id
 
-KINDS = ("corpus", "tokenizer", "shards", "examples", "model", "evaluation")
 REQUEST = "request.json"
 """beside unfinished work: what was asked, so that `gc` knows which artifacts it reads"""
 _OTHER_ROOMS = ("runs", "refs", "tmp", "quarantine", "sources", "stamps")
@@ -46,7 +45,7 @@ class Request:
 
     kind: str
     kind_version: int
-    recipe: Recipe
+    recipe: Asked
     determinism: DeterminismClass
 
     @property

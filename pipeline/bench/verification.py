@@ -8,7 +8,7 @@ from collections.abc import Callable
 from os import stat as status
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.manifest import Recipe
+from pipeline.artifacts.manifest import Asked
 from pipeline.artifacts.store import Request, Store
 from pipeline.bench.figures import Bound, Measured, Row, alternate, median, show
 from pipeline.bench.machine import hashing, reading
@@ -62,7 +62,7 @@ def _timed(work: Callable[[], object]) -> Measured:
 
 def _artifact_of(size: int, store: Store) -> Artifact:
     """Publish an artifact of random bytes, in files of 32 MiB."""
-    recipe = Recipe(stage="pipeline.bench", stage_version=1, inputs={}, config={"bytes": size}, toolchain={})
+    recipe = Asked(stage="pipeline.bench", stage_version=1, inputs={}, config={"bytes": size}, toolchain={})
     request = Request(kind="corpus", kind_version=1, recipe=recipe, determinism="bytes")
     draw = random.Random(0)
     with store.draft(request) as draft:

@@ -2,12 +2,12 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeAlias
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
-from pipeline.artifacts.summary import summarize
 from pipeline.errors import DataError, IntegrityError
 from pipeline.reporting.phrases import Phrases, count_phrases
 from pipeline.reporting.rejects import Clusters, Reason, count_reasons, find_clusters
@@ -16,6 +16,7 @@ from pipeline.runtime.hashing import JSON
 
 STEPS = "steps.json"
 SECONDS = "steps_seconds.json"
+Describe: TypeAlias = Callable[[Artifact], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +113,13 @@ class CorpusReport:
         return asdict(self)
 
 
-def gather(artifact: Artifact, store: Store, *, sample_bytes: int, tokenizer: str | None = None) -> CorpusReport:
+def gather(
+    artifact: Artifact, store: Store, describe: Describe, *, sample_bytes: int, tokenizer: str | None = None
+) -> CorpusReport:
     """Read a corpus once or twice, part by part, and return what a report says about it.
 
     `tokenizer` names one to report on; without it those that were made from this corpus are looked for.
-    Raises DataError when `artifact` is no corpus.
+    `describe` says in a line what is in an artifact.  Raises DataError when `artifact` is no corpus.
     """
     if artifact.kind != "corpus":
         raise DataError(f"{artifact.short} is a {artifact.kind}; a report is made of a corpus.")
@@ -142,7 +145,7 @@ def gather(artifact: Artifact, store: Store, *, sample_bytes: int, tokenizer: st
         languages=_languages(steps, texts),
         personal=_counts_of(steps, "pii"),
         phrases=count_phrases(texts.sample.texts),
-        tokenizer=_tokenizer(artifact, store, tokenizer),
+        tokenizer=_tokenizer(artifact, store, describe, tokenizer),
         origin=_origin(artifact),
     )
 
@@ -240,7 +243,7 @@ def _languages(steps: Sequence[StepRow], texts: Texts) -> Languages | None:
 # --- what else there is --------------------------------------------------------------------------------------
 
 
-def _tokenizer(artifact: Artifact, store: Store, wanted: str | None) -> TokenizerRow | None:
+def _tokenizer(artifact: Artifact, store: Store, describe: Describe, wanted: str | None) -> TokenizerRow | None:
     found = [store.find(wanted)] if wanted else list(_tokenizers_of(artifact, store))
     if not found:
         return None
@@ -249,9 +252,9 @@ def _tokenizer(artifact: Artifact, store: Store, wanted: str | None) -> Tokenize
         raise DataError(f"{chosen.short} is a {chosen.kind}, and --tokenizer names a tokenizer.")
     return TokenizerRow(
         reference=chosen.reference,
-        summary=summarize(chosen),
+        summary=describe(chosen),
         report=chosen.read_json("report.json"),
-        others=tuple(f"{other.short}: {summarize(other)}" for other in found[1:]),
+        others=tuple(f"{other.short}: {describe(other)}" for other in found[1:]),
     )
 
 

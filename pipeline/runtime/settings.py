@@ -1,40 +1,126 @@
-"""Machinery: typed settings: TOML or JSON tables become frozen dataclasses, strictly."""
+"""Machinery: typed settings: TOML or JSON tables become frozen dataclasses, strictly, and JSON again."""
 
 import dataclasses
 import difflib
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pipeline.errors import ConfigError
 from pipeline.runtime.hashing import JSON
 
 T = TypeVar("T")
 
+_BEFORE = "before"
+
 
 class FilledIn:
     """Marks a setting, in its annotation, that the program fills in itself: no flag sets it."""
 
 
-def build(cls: type[T], table: Mapping[str, JSON], where: str) -> T:
-    """Make a `cls` of `table`; missing fields take their defaults.
+class Flat:
+    """Marks a nested dataclass, in its field's annotation, whose settings are written among those of its owner."""
 
-    `where` says in errors which table it is.  Raises ConfigError for an unknown key (with the nearest name) and
-    for a value of the wrong type.
+
+def added_later(default: Any, *, before: Any) -> Any:
+    """Declare a setting that older artifacts were made without; `before` is the value that stands for that.
+
+    With that value the setting is left out of the JSON that an id is made of, so that adding it rebuilds nothing.
+    `before` never changes; the default may, and then it is in the id like any other value.
+    """
+    return dataclasses.field(default=default, metadata={_BEFORE: before})
+
+
+def build(cls: type[T], table: Mapping[str, JSON], where: str, default: T | None = None) -> T:
+    """Make a `cls` of `table`; missing fields are those of `default`, or else take their own defaults.
+
+    So a partial nested table keeps what its owner's default says.  `where` says in errors which table it is.  Raises
+    ConfigError for an unknown key (with the nearest name) and for a value of the wrong type.
     """
     check_keys(table, field_names(cls), where)
-    hints = typing.get_type_hints(cls)
-    values = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in table.items()}
+    hints = typing.get_type_hints(cls, include_extras=True)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        hint, own = hints[field.name], _default_of(field, default)
+        if is_flat(hint):
+            inner = _plain(hint)
+            mine = {key: value for key, value in table.items() if key in field_names(inner)}
+            if mine or own is None:
+                values[field.name] = build(inner, mine, where, own)
+        elif field.name in table:
+            values[field.name] = _convert(hint, table[field.name], f"{where}.{field.name}", own)
     try:
-        return cls(**values)
+        return cls(**values) if default is None else dataclasses.replace(default, **values)  # type: ignore[type-var]
     except TypeError as error:
         raise ConfigError(f"{where}: {error}") from error
 
 
+def to_json(value: Any) -> JSON:
+    """Return a (nested) dataclass as JSON: tuples are lists; a setting `added_later` is left out as if it were not."""
+    if dataclasses.is_dataclass(value):
+        fields = [field for field in dataclasses.fields(value) if not _is_as_before(field, value)]
+        return {field.name: to_json(getattr(value, field.name)) for field in fields}
+    if isinstance(value, Mapping):
+        return {key: to_json(item) for key, item in value.items()}
+    return [to_json(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def from_json(cls: type[T], page: Mapping[str, JSON], where: str) -> T:
+    """Make the `cls` that `to_json` made `page` of; a setting that is missing there has the value from before it.
+
+    Raises ConfigError when any other setting is missing, unknown or of the wrong type.
+    """
+    hints = typing.get_type_hints(cls)
+    check_keys(page, [field.name for field in dataclasses.fields(cls)], where)  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if field.name in page:
+            values[field.name] = _restore(hints[field.name], page[field.name], f"{where}.{field.name}")
+        elif _BEFORE in field.metadata:
+            values[field.name] = field.metadata[_BEFORE]
+        else:
+            raise ConfigError(f"{where} lacks {field.name!r}.")
+    return cls(**values)
+
+
+def _restore(hint: Any, value: JSON, where: str) -> Any:
+    """Do for nested dataclasses, also in tuples, what `from_json` does; the rest is converted as from a table."""
+    if get_origin(hint) is tuple and get_args(hint)[-1] is Ellipsis and isinstance(value, list):
+        return tuple(_restore(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return from_json(hint, value, where)
+    return _convert(hint, value, where)
+
+
+def _is_as_before(field: "dataclasses.Field[Any]", value: Any) -> bool:
+    return _BEFORE in field.metadata and getattr(value, field.name) == field.metadata[_BEFORE]
+
+
+def _default_of(field: "dataclasses.Field[Any]", owner: Any) -> Any:
+    """Return what a field is when nothing is said of it: as in `owner`, or its own default; None: it has none."""
+    if owner is not None:
+        return getattr(owner, field.name)
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
+
+
+def is_flat(hint: Any) -> bool:
+    """Tell whether a field's annotation says that its settings stand among those of its owner."""
+    return Flat in getattr(hint, "__metadata__", ())
+
+
+def _plain(hint: Any) -> Any:
+    """Return what a hint annotates."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
 def field_names(cls: type[Any]) -> list[str]:
-    """Return the names of a dataclass's fields."""
-    return [field.name for field in dataclasses.fields(cls)]
+    """Return the names under which a dataclass's settings are written."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    names = ((f.name, hints[f.name]) for f in dataclasses.fields(cls))
+    return [key for name, hint in names for key in (field_names(_plain(hint)) if is_flat(hint) else [name])]
 
 
 def check_keys(table: Mapping[str, JSON], known: list[str], where: str) -> None:
@@ -51,10 +137,11 @@ def nearest(name: str, known: list[str]) -> str:
     return f" Known: {', '.join(sorted(known))}."
 
 
-def _convert(hint: Any, value: JSON, where: str) -> Any:
+def _convert(hint: Any, value: JSON, where: str, default: Any = None) -> Any:
+    hint = _plain(hint)
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return None if value is None else _convert(next(a for a in args if a is not type(None)), value, where)
+        return None if value is None else _convert(next(a for a in args if a is not type(None)), value, where, default)
     if origin is Literal:
         if value not in args:
             raise ConfigError(f"{where} must be one of {', '.join(map(repr, args))}, got {value!r}.")
@@ -68,7 +155,7 @@ def _convert(hint: Any, value: JSON, where: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
             raise _wrong_type(where, "a table", value)
-        return build(hint, value, where)
+        return build(hint, value, where, default)
     return _convert_scalar(hint, value, where)
 
 

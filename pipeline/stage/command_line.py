@@ -2,7 +2,9 @@
 
 import dataclasses
 import importlib
-from dataclasses import dataclass, field
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, get_type_hints
 
@@ -10,46 +12,55 @@ from pipeline.artifacts.manifest import numbered, role_of
 from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError
 from pipeline.runtime.program import default_store
-from pipeline.runtime.settings import FilledIn, build, check_keys, field_names
-from pipeline.stage.definition import C, Role, Stage, X
+from pipeline.runtime.settings import FilledIn, build, check_keys, field_names, is_flat
+from pipeline.stage.definition import C, Role, Stage, X, stage_of
 from pipeline.stage.recipe import RecipeFile, Step, load_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command(Generic[C, X]):
-    """A parsed command line."""
+    """What a stage is told: by a command line, by a recipe's step, or by both."""
 
-    config: C
+    stage: Stage[C, X]
+    options: Any
+    """a `stage.asked`"""
     execution: X
-    references: dict[str, str]
+    references: dict[str, str] = field(default_factory=dict)
+    """what was given for roles by hand"""
     store: Store
-    recipe: RecipeFile | None
-    step: Step | None
-    plan: bool
-    json: bool
-    debug: bool
+    recipe: RecipeFile | None = None
+    step: Step | None = None
+    plan: bool = False
+    json: bool = False
 
 
-# --- the command line ----------------------------------------------------------------------------------------
+def parse(stage: Stage[C, X], arguments: Sequence[str]) -> Command[C, X]:
+    """Read a stage's command line, on top of the recipe's step that it may name."""
+    recipe, step = _recipe_of(stage, arguments)
+    return _parse(stage, recipe, step, arguments)
 
 
-def parse(stage: Stage[C, X], arguments: list[str]) -> Command[C, X]:
+def command_of(recipe: RecipeFile, step: Step, store: Store, settings: Sequence[str] = ()) -> Command[Any, Any]:
+    """Return what a step of a recipe is told, with further `settings` as flags."""
+    stage = stage_of(step.module)
+    if settings:
+        return replace(_parse(stage, recipe, step, settings), store=store)
+    options, execution = _settings(stage, recipe, step)
+    return Command(stage=stage, options=options, execution=execution, store=store, recipe=recipe, step=step)
+
+
+def _parse(stage: Stage[C, X], recipe: RecipeFile | None, step: Step | None, arguments: Sequence[str]) -> Command[C, X]:
     import tyro
 
-    module = importlib.import_module(stage.module)
-    recipe, step = _recipe_of(stage, arguments)
-    config, execution = _settings(stage, recipe, step)
-    _hide_what_is_filled_in(stage.config)
-    fields = _command_fields(stage, config, execution)
+    options, execution = _settings(stage, recipe, step)
+    _mark_for_the_parser(stage.asked)
+    fields = _command_fields(stage, options, execution)
     shape = dataclasses.make_dataclass("Command", fields, kw_only=True)
-    parsed: Any = tyro.cli(
-        shape,
-        args=arguments,
-        prog=f"python -m {stage.module}",
-        description=module.__doc__,
-    )
+    about = importlib.import_module(stage.module).__doc__
+    parsed: Any = tyro.cli(shape, args=list(arguments), prog=f"python -m {stage.module}", description=about)
     return Command(
-        config=parsed.config,
+        stage=stage,
+        options=parsed.options,
         execution=parsed.execution,
         references={name: ref for role in stage.roles for name, ref in _given(role, getattr(parsed, role)).items()},
         store=Store(parsed.store.expanduser()),
@@ -57,7 +68,6 @@ def parse(stage: Stage[C, X], arguments: list[str]) -> Command[C, X]:
         step=step,
         plan=parsed.plan,
         json=parsed.json,
-        debug=parsed.debug,
     )
 
 
@@ -66,7 +76,7 @@ def _given(role: str, references: str | tuple[str, ...] | None) -> dict[str, str
     return numbered(role, [references] if isinstance(references, str) else references or ())
 
 
-def _command_fields(stage: Stage[C, X], config: C, execution: X) -> list[Any]:
+def _command_fields(stage: Stage[C, X], options: Any, execution: X) -> list[Any]:
     from tyro.conf import FlagCreatePairsOff, Positional, arg
 
     annotated: Any = Annotated
@@ -88,7 +98,7 @@ def _command_fields(stage: Stage[C, X], config: C, execution: X) -> list[Any]:
         *(reference(name, role) for name, role in stage.roles.items()),
         option("recipe", str | None, None, help="take settings and inputs from a recipe (name or .toml)"),
         option("step", str | None, None, help="which step of the recipe, if several run this stage"),
-        option("config", stage.config, config, name=""),
+        option("options", stage.asked, options, name=""),
         option("execution", stage.execution, execution, name=""),
         option("store", Path, default_store(), help="the folder of artifacts; CAIRN_STORE sets it too"),
         switch("plan", "say what would be done, and do nothing"),
@@ -97,39 +107,38 @@ def _command_fields(stage: Stage[C, X], config: C, execution: X) -> list[Any]:
     ]
 
 
-def _hide_what_is_filled_in(config: type[Any]) -> None:
-    """Keep the parser from settings that are no flags; it alone needs tyro, and worker processes parse nothing."""
-    from tyro.conf import Suppress
+def _mark_for_the_parser(options: type[Any]) -> None:
+    """Tell the parser which settings are no flags, and which stand among those of their owner.
 
-    for name, hint in get_type_hints(config, include_extras=True).items():
+    It alone needs tyro, which takes a while to import: worker processes import stages and parse nothing.
+    """
+    from tyro.conf import Suppress, arg
+
+    for name, hint in get_type_hints(options, include_extras=True).items():
         if FilledIn in getattr(hint, "__metadata__", ()):
-            config.__annotations__[name] = Annotated[hint, Suppress]
+            options.__annotations__[name] = Annotated[hint, Suppress]
+        elif is_flat(hint):
+            options.__annotations__[name] = Annotated[hint, arg(name="")]
 
 
-def _recipe_of(stage: Stage[C, X], arguments: list[str]) -> tuple[RecipeFile | None, Step | None]:
-    name = _value_of(arguments, "--recipe")
-    if name is None:
+def _recipe_of(stage: Stage[C, X], arguments: Sequence[str]) -> tuple[RecipeFile | None, Step | None]:
+    """Read --recipe and --step alone: what they say are the defaults of all other flags."""
+    flags = ArgumentParser(prog=f"python -m {stage.module}", add_help=False, allow_abbrev=False)
+    flags.add_argument("--recipe")
+    flags.add_argument("--step")
+    chosen, _ = flags.parse_known_args(arguments)
+    if chosen.recipe is None:
         return None, None
-    recipe = load_recipe(name)
-    return recipe, recipe.step_of(stage.module, _value_of(arguments, "--step"))
+    recipe = load_recipe(chosen.recipe)
+    return recipe, recipe.step_of(stage.module, chosen.step)
 
 
-def _value_of(arguments: list[str], flag: str) -> str | None:
-    """Look a flag up before the real parse, which needs what it says."""
-    for i, argument in enumerate(arguments):
-        if argument == flag and i + 1 < len(arguments):
-            return arguments[i + 1]
-        if argument.startswith(f"{flag}="):
-            return argument.partition("=")[2]
-    return None
-
-
-def _settings(stage: Stage[C, X], recipe: RecipeFile | None, step: Step | None) -> tuple[C, X]:
+def _settings(stage: Stage[C, X], recipe: RecipeFile | None, step: Step | None) -> tuple[Any, X]:
     """Split a step's table into the stage's two dataclasses; unknown keys are errors."""
     if recipe is None or step is None:
-        return stage.config(), stage.execution()
+        return stage.asked(), stage.execution()
     where = f"{recipe.path}: [{step.name}]"
-    wanted, how = field_names(stage.config), field_names(stage.execution)
+    wanted, how = field_names(stage.asked), field_names(stage.execution)
     check_keys(step.settings, wanted + how, where)
     for name in step.inputs:
         if (role := role_of(name)) not in stage.roles:
@@ -137,6 +146,6 @@ def _settings(stage: Stage[C, X], recipe: RecipeFile | None, step: Step | None) 
         if name != role and not stage.roles[role].many:
             raise ConfigError(f"{where} gives several steps for {role!r}; {stage.module} takes one.")
     return (
-        build(stage.config, {key: value for key, value in step.settings.items() if key in wanted}, where),
+        build(stage.asked, {key: value for key, value in step.settings.items() if key in wanted}, where),
         build(stage.execution, {key: value for key, value in step.settings.items() if key in how}, where),
     )

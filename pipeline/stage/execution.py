@@ -13,7 +13,6 @@ from pipeline.artifacts.identity import shorten
 from pipeline.artifacts.lease import Lease
 from pipeline.artifacts.store import Request, Store
 from pipeline.errors import StoppedError
-from pipeline.executors.executor import Crew, Workers, crew
 from pipeline.executors.resumable import DoneElsewhereError
 from pipeline.runtime.console import say
 from pipeline.runtime.files import remove_folder, write_json
@@ -24,30 +23,18 @@ from pipeline.stage.command_line import Command
 from pipeline.stage.definition import C, Job, Stage, X
 from pipeline.stage.planning import request_for
 
-# --- running -------------------------------------------------------------------------------------------------
 
-
-def execute_command(stage: Stage[C, X], command: Command[C, X], inputs: dict[str, Artifact]) -> Artifact | None:
-    with _awake(command.execution, stage.foresee(command.config, command.store)) as hands:
-        config = stage.resolve(command.config, command.store)
-        request = request_for(stage, config, inputs)
-        artifact = command.store.get(request.kind, request.id)
-        if artifact is not None:
-            artifact.verify()
-            say(f"{artifact.short} is up to date")
-            return artifact
-        return execute(stage, command.store, request, config, command.execution, inputs, hands)
-
-
-@contextmanager
-def _awake(execution: object, tasks: int) -> Iterator[Crew | None]:
-    """Let worker processes start, if there are tasks for them, while it is found out what is to be done."""
-    if tasks < 2 or not isinstance(execution, Workers):
-        yield None
-        return
-    with crew(execution) as hands:
-        hands.wake(tasks)
-        yield hands
+def execute_command(command: Command[C, X], inputs: dict[str, Artifact]) -> Artifact | None:
+    """Make what a command asks for, unless it is there; only the main process of a launch gets it."""
+    stage, store = command.stage, command.store
+    config = stage.resolve(command.options, store)
+    request = request_for(stage, config, inputs)
+    artifact = store.get(request.kind, request.id)
+    if artifact is not None:
+        artifact.verify()
+        say(f"{artifact.short} is up to date")
+        return artifact
+    return execute(stage, store, request, config, command.execution, inputs)
 
 
 def execute(
@@ -57,7 +44,6 @@ def execute(
     config: C,
     execution: X,
     inputs: dict[str, Artifact],
-    hands: Crew | None = None,
 ) -> Artifact | None:
     """Run a stage and return what it published; only the main process of a launch gets it."""
     job = Job(
@@ -68,7 +54,6 @@ def execute(
         inputs=inputs,
         request=request,
         started=time.time(),
-        hands=hands,
     )
     if not stage.launchable:
         return _run_parts(job)

@@ -8,14 +8,13 @@ from typing import Any
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.identity import shorten
-from pipeline.artifacts.summary import next_commands, summarize
 from pipeline.runtime.console import say
 from pipeline.runtime.process import is_main_process, prepare_process
 from pipeline.runtime.program import guarded
 from pipeline.stage.command_line import Command, parse
 from pipeline.stage.definition import Stage
 from pipeline.stage.execution import execute_command
-from pipeline.stage.planning import Plan, find_inputs, plan
+from pipeline.stage.planning import Plan, plan_ancestors, plan_stage, require_inputs
 
 
 def main_of(stage: Stage[Any, Any], argv: Sequence[str] | None) -> int:
@@ -28,11 +27,10 @@ def main_of(stage: Stage[Any, Any], argv: Sequence[str] | None) -> int:
 def _main(stage: Stage[Any, Any], arguments: list[str]) -> int:
     command = parse(stage, arguments)
     if command.plan:
-        found = plan(stage, command)
+        found = plan_stage(command, plan_ancestors(command))
         print(json.dumps(dataclasses.asdict(found)) if command.json else _plan_line(found))
         return 0
-    inputs = find_inputs(stage, command, must_exist=True)
-    artifact = execute_command(stage, command, inputs)
+    artifact = execute_command(command, require_inputs(command))
     if artifact is not None and is_main_process():
         _announce(artifact, command)
     return 0
@@ -45,8 +43,8 @@ def _plan_line(plan: Plan) -> str:
 
 def _announce(artifact: Artifact, command: Command[Any, Any]) -> None:
     """Print what was made and what to type next; the reference comes last, on stdout."""
-    say(f"{artifact.short}: {summarize(artifact)}")
-    for line in next_commands(artifact):
+    say(f"{artifact.short}: {command.stage.summarize(artifact)}")
+    for line in command.stage.next_commands(artifact):
         say(f"  next: {line}")
     if command.json:
         page = {"reference": artifact.reference, "digest": artifact.digest, "path": str(artifact.path)}

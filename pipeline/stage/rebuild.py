@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.artifacts.artifact import Artifact
+from pipeline.artifacts.diff import differences
 from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.store import Store
-from pipeline.artifacts.summary import differences
 from pipeline.errors import ConfigError, IntegrityError
 from pipeline.runtime.hashing import JSON
 from pipeline.stage.definition import Stage, stage_of
 from pipeline.stage.execution import execute
-from pipeline.stage.planning import request_of
+from pipeline.stage.planning import older_version, request_of
 
 Verdict = Literal["MATCH", "MISMATCH", "DOMAIN DIFFERS", "VERSION DIFFERS"]
 
@@ -35,6 +35,8 @@ def reproduce(artifact: Artifact, store: Store, overrides: dict[str, JSON]) -> C
     """
     manifest = artifact.manifest
     stage = stage_of(manifest.recipe.stage)
+    if older := older_version(stage, artifact):
+        return Comparison(reference=artifact.reference, verdict="VERSION DIFFERS", detail=older)
     request, config, inputs = request_of(stage, artifact, store)
     if request.id != manifest.id:
         changed = "; ".join(differences(manifest.recipe, request.recipe))
@@ -108,6 +110,8 @@ def repair(kind: str, identity: str, store: Store) -> tuple[Artifact, Path | Non
     except IntegrityError:
         pass
     stage = stage_of(artifact.manifest.recipe.stage)
+    if older := older_version(stage, artifact):
+        raise IntegrityError(f"{artifact.short} cannot be built again as it was: {older}. It stays where it is.")
     request, config, inputs = request_of(stage, artifact, store)
     if request.id != identity:
         changed = "; ".join(differences(artifact.manifest.recipe, request.recipe))

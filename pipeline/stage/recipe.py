@@ -46,11 +46,12 @@ class RecipeFile:
         """Return the steps that the step `name`, or one after it, is made from."""
         names = list(self.steps)
         later = names[names.index(name) :]
-        return {source for step in later for source in self._ancestors(step)}
+        return {source for step in later for source in self.ancestors(step)}
 
-    def _ancestors(self, name: str) -> set[str]:
+    def ancestors(self, name: str) -> set[str]:
+        """Return the steps that a step is made from, however far back."""
         direct = set(self.steps[name].inputs.values())
-        return direct.union(*(self._ancestors(step) for step in direct))
+        return direct.union(*(self.ancestors(step) for step in direct))
 
     def step_of(self, module: str, name: str | None) -> Step:
         """Return the step called `name`, or the only one that runs the stage `module`."""

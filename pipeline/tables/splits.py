@@ -9,6 +9,11 @@ from pipeline.errors import DataError
 SPLITS = ("train", "validation", "test")
 
 
+def by_split(numbers: Mapping[str, int]) -> str:
+    """Write the numbers of the splits for a person, in their order: "1,200 + 60"."""
+    return " + ".join(f"{numbers[split]:,}" for split in SPLITS if split in numbers)
+
+
 def split_of(digest: bytes, split: Mapping[str, float]) -> str:
     """Return the split of a document from its SHA-256 and its source's shares."""
     position = int.from_bytes(digest[:8], "big") / 2**64

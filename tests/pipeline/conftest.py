@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.manifest import Recipe
+from pipeline.artifacts.manifest import Asked
 from pipeline.artifacts.store import Request, Store
 from pipeline.tokenization.text_encoder import TextEncoder, tokenizer_config
 from pipeline.tokenizer import TokenizerConfig, train
@@ -177,7 +177,7 @@ def flip() -> Callable[[Path], None]:
 
 def request_for(config: Any = None, *, kind: str = "corpus", determinism: Any = "bytes") -> Request:
     """Ask for an artifact that no stage makes."""
-    recipe = Recipe(stage="test.stage", stage_version=1, inputs={}, config=config or {}, toolchain={})
+    recipe = Asked(stage="test.stage", stage_version=1, inputs={}, config=config or {}, toolchain={})
     return Request(kind=kind, kind_version=1, recipe=recipe, determinism=determinism)
 
 

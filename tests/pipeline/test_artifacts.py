@@ -315,7 +315,7 @@ def test_reproduce_with_another_version_of_the_stage_says_so(chain: Any, monkeyp
     ended = chain.bench.artifacts("reproduce", chain.shards.short)
 
     assert (ended.code, ended.out.split()[:2]) == (0, ["VERSION", "DIFFERS"])
-    assert "stage pipeline.shards 2 -> pipeline.shards 99" in ended.out
+    assert "stale: made by version 2; this is version 99" in ended.out
 
 
 def test_reproduce_leaves_the_store_as_it_was(chain: Any) -> None:

@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import json
 import os
-import shutil
 import subprocess
 import sys
 import unicodedata
@@ -14,13 +13,11 @@ from typing import Any
 
 import pytest
 
-from pipeline import corpus as corpus_module
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
 from pipeline.cleaning import ingest
 from pipeline.corpus import CorpusConfig, resolve
 from pipeline.errors import ConfigError, IntegrityError
-from pipeline.executors.executor import Crew
 from pipeline.readers.documents import documents_of
 from pipeline.sources.card import Source
 from pipeline.sources.listing import local_files, open_source, source_of_path
@@ -487,35 +484,6 @@ def test_several_groups_of_files_and_workers_change_no_byte(
 
     assert again.digest == whole.digest
     assert again.manifest.counts["rejected"] == {"exact duplicate": 30}
-
-
-def test_workers_start_before_a_large_new_file_is_hashed_and_for_no_other(
-    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = [f"Document {i} of many." for i in range(300)]
-    large = write_jsonl(tmp_path / "large.jsonl", rows)
-    shutil.copy(large, tmp_path / "large.txt")
-    alone = bench.corpus(large, "--workers", "1")
-    for module in (corpus_module, ingest):
-        monkeypatch.setattr(module, "READ_BYTES", large.stat().st_size // 4)
-
-    def foreseen(path: Path, root: Path) -> int:
-        return corpus_module.foresee(CorpusConfig(source=str(path)), Store(root))
-
-    fresh = tmp_path / "fresh"
-    others = [tmp_path / "large.txt", tmp_path / "missing.jsonl", Path("x" * 300 + ".jsonl")]
-    assert foreseen(large, fresh) == 4
-    assert [foreseen(path, fresh) for path in others] == [0, 0, 0]
-    assert foreseen(large, bench.store.root) == 0  # hashed already
-
-    woken: list[int] = []
-    wake = Crew.wake
-    monkeypatch.setattr(Crew, "wake", lambda crew, tasks: woken.append(tasks) or wake(crew, tasks))
-    alone.path.rename(tmp_path / "first")
-    shutil.rmtree(bench.store.root / "sources")
-
-    assert bench.corpus(large, "--workers", "2").digest == alone.digest
-    assert woken == [4]
 
 
 def test_parts_are_about_as_large_as_asked_for_and_hold_everything(bench: Any, tmp_path: Path) -> None:

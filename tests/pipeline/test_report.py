@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.manifest import Recipe
+from pipeline.artifacts.manifest import Asked
 from pipeline.artifacts.store import Request, Store
 from pipeline.errors import DataError
 from pipeline.reporting import rejects
@@ -24,6 +24,7 @@ from pipeline.reporting.phrases import count_phrases
 from pipeline.reporting.terminal import lines
 from pipeline.reporting.texts import Lengths, bin_of, edge, measure_texts
 from pipeline.reporting.wording import changed_words, excerpt, percent, size, token, visible
+from pipeline.stage.definition import describe
 from pipeline.tables.arrow import PartWriter
 
 EVIL = '<script>alert("1")</script> \'quoted\' & "so" </style></blockquote> \x1b[2J \u202eright to left {{ 7 * 7 }}'
@@ -41,7 +42,7 @@ class Raw:
 
     def publish(self, store: Store, part_bytes: int = 200) -> Artifact:
         """Write it in the format of a corpus."""
-        recipe = Recipe(stage="pipeline.corpus", stage_version=2, inputs={}, config={"clean": []}, toolchain={"a": "1"})
+        recipe = Asked(stage="pipeline.corpus", stage_version=2, inputs={}, config={"clean": []}, toolchain={"a": "1"})
         request = Request(kind="corpus", kind_version=1, recipe=recipe, determinism="bytes")
         with store.draft(request) as draft:
             totals: dict[str, dict[str, int]] = {"documents": {}, "bytes": {}, "characters": {}}
@@ -121,7 +122,7 @@ def raw() -> Raw:
 
 def report_of(raw: Raw, folder: Path, *, sample_bytes: int = 2**20, part_bytes: int = 200) -> CorpusReport:
     store = Store(folder / "store")
-    return gather(raw.publish(store, part_bytes), store, sample_bytes=sample_bytes)
+    return gather(raw.publish(store, part_bytes), store, describe, sample_bytes=sample_bytes)
 
 
 # --- what is counted -----------------------------------------------------------------------------------------
@@ -430,7 +431,7 @@ def test_the_same_corpus_has_the_same_page(raw: Raw, tmp_path: Path) -> None:
     store = Store(tmp_path)
     artifact = raw.publish(store)
 
-    one, two = (render(gather(artifact, store, sample_bytes=1000)) for _ in range(2))
+    one, two = (render(gather(artifact, store, describe, sample_bytes=1000)) for _ in range(2))
 
     assert one == two
 
@@ -446,14 +447,14 @@ def test_a_tokenizer_report_of_any_shape_is_shown(raw: Raw, tmp_path: Path, publ
         "round_trip": True,
     }
     facts = {"vocab_size": 300, "bytes_per_token": 3.51}
-    recipe = Recipe(
+    recipe = Asked(
         stage="pipeline.tokenizer", stage_version=1, inputs={"corpus": artifact.name}, config={}, toolchain={}
     )
     with store.draft(Request(kind="tokenizer", kind_version=1, recipe=recipe, determinism="bytes")) as draft:
         (draft.path / "report.json").write_text(json.dumps(page))
         draft.fact(**facts)
 
-    report = gather(artifact, store, sample_bytes=1000)
+    report = gather(artifact, store, describe, sample_bytes=1000)
     shown = Page(render(report)).text
 
     assert report.tokenizer is not None and report.tokenizer.reference == draft.artifact.reference
@@ -545,7 +546,7 @@ def test_what_is_no_corpus_has_no_report(chain: Any, tmp_path: Path) -> None:
     assert chain.bench("pipeline.report", chain.corpus.short, "--out", str(tmp_path)).code == 2
     assert chain.bench("pipeline.report", chain.corpus.short, "--sample-bytes", "0").code == 2
     with pytest.raises(DataError, match="names a tokenizer"):
-        gather(chain.corpus, chain.bench.store, sample_bytes=1000, tokenizer=chain.shards.short)
+        gather(chain.corpus, chain.bench.store, describe, sample_bytes=1000, tokenizer=chain.shards.short)
 
 
 def test_a_flipped_bit_in_the_corpus_is_refused(

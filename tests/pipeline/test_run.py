@@ -110,12 +110,13 @@ def test_a_changed_text_is_named_by_its_hash(ran: Ran) -> None:
     assert found["tokenizer"] == ("pending", ["corpus"])
 
 
-def test_the_recipe_may_stand_after_flags_that_take_a_value(ran: Ran) -> None:
+def test_the_recipe_comes_before_settings_of_its_steps_and_may_follow_other_flags(ran: Ran) -> None:
     plain = plan_of(ran.bench, ran.recipe)
 
     assert plan_of(ran.bench, "--from", "shards", ran.recipe) == plain
-    assert plan_of(ran.bench, "--tokenizer.vocab-size=290", ran.recipe) == plain
-    assert plan_of(ran.bench, "--tokenizer.vocab-size", "280", ran.recipe)["tokenizer"][0] == "stale"
+    assert plan_of(ran.bench, ran.recipe, "--tokenizer.vocab-size=290") == plain
+    ended = ran.bench("pipeline.run", "--tokenizer.vocab-size", "280", ran.recipe)
+    assert (ended.code, "Its name comes before the settings of its steps" in ended.err) == (2, True)
 
 
 def test_ones_own_recipe_of_a_shipped_name_is_not_taken_for_the_shipped_one(ran: Ran) -> None:
@@ -140,6 +141,7 @@ def test_a_changed_vocabulary_makes_exactly_what_follows_from_it_stale(tiny: Any
 
 def test_several_inputs_of_one_role_are_given_to_its_step_together(tmp_path: Path, bench: Any) -> None:
     from pipeline.run import Run, RunCommand
+    from pipeline.stage.planning import Plan
     from pipeline.stage.recipe import load_recipe
 
     path = tmp_path / "mine.toml"
@@ -147,9 +149,11 @@ def test_several_inputs_of_one_role_are_given_to_its_step_together(tmp_path: Pat
     recipe = load_recipe(str(path))
     run = Run(RunCommand(recipe=str(path)), recipe, {}, bench.store)
 
-    arguments = run.arguments(recipe.steps["pretrain"], {"a": "shards:1", "b": "shards:2"})
+    inputs = {"shards": "shards:2", "shards.2": "shards:1", "tokenizer": "tokenizer:inferred"}
+    plan = Plan(step="pretrain", stage="train.pretrain", kind="model", state="run", why=[], inputs=inputs)
+    arguments = run.arguments("pretrain", plan)
 
-    assert arguments[:3] == ["--shards", "shards:2", "shards:1"]
+    assert arguments[:4] == ["--shards", "shards:2", "shards:1", "--recipe"]
 
 
 def test_a_changed_setting_that_changes_no_byte_makes_nothing_else_stale(ran: Ran) -> None:

@@ -14,7 +14,7 @@ from model.open import open_model
 from pipeline.artifacts.artifact import Artifact
 from pipeline.errors import ConfigError, DataError
 from pipeline.tables.arrow import read_rows
-from train.evaluate import EvaluateConfig, EvaluateExecution, choose_split, imply_data
+from train.evaluate import EvaluateConfig, EvaluateExecution, choose_split, infer_data
 
 CLOSE = 0.02
 """relative; tiny is scored in bf16 where the hardware has it, here it is scored in fp32"""
@@ -110,7 +110,7 @@ def test_a_model_is_scored_on_the_held_out_part_of_what_it_learned_from(tiny: An
         ("classifier", "examples", "messages"),
         ("assistant", "examples", "dialogues"),
     ):
-        assert imply_data({"model": tiny[model]}, tiny.store)[role].id == tiny[source].id
+        assert infer_data({"model": tiny[model]}, tiny.store)[role].id == tiny[source].id
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

@@ -11,7 +11,7 @@ from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, DataError
 from train.finetune import FinetuneConfig, open_base
-from train.training import check_tokenizer, imply_tokenizer
+from train.training import check_tokenizer, infer_tokenizer
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def inputs(tiny: Any) -> Callable[..., dict[str, Artifact]]:
 
 
 def test_the_tokenizer_is_the_one_of_the_examples(tiny: Any) -> None:
-    found = imply_tokenizer("examples")({"examples": tiny["dialogues"]}, tiny.store)
+    found = infer_tokenizer("examples")({"examples": tiny["dialogues"]}, tiny.store)
     assert found["tokenizer"].id == tiny["tokenizer"].id
-    assert imply_tokenizer("examples")({"base": tiny["pretrain"]}, tiny.store).keys() == {"base"}
+    assert infer_tokenizer("examples")({"base": tiny["pretrain"]}, tiny.store).keys() == {"base"}
 
 
 def test_a_base_model_is_opened_with_its_weights_and_the_dropout_asked_for(inputs: Callable[..., Any]) -> None:

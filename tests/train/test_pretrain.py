@@ -18,7 +18,7 @@ import torch
 
 from model.open import open_model
 from pipeline.artifacts.artifact import Artifact
-from pipeline.artifacts.manifest import Recipe
+from pipeline.artifacts.manifest import Asked
 from pipeline.artifacts.store import Request, Store
 from pipeline.errors import ConfigError
 from pipeline.loading.mixture import Mixture
@@ -74,7 +74,7 @@ def make(program: Any, store: Store) -> Callable[..., Artifact]:
 def publish(store: Store, tokenizer: Artifact, seed: int, layout: str = "stream", **facts: Any) -> Artifact:
     """Publish shards of random documents: a stream, or windows that two documents and some padding share."""
     end, pad = tokenizer.facts["vocab_size"] - 6, tokenizer.facts["vocab_size"] - 5
-    recipe = Recipe(
+    recipe = Asked(
         stage="test.shards", stage_version=1, inputs={"tokenizer": tokenizer.name}, config={"n": seed}, toolchain={}
     )
     rng = np.random.default_rng(seed)

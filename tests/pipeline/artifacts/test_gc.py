@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.gc import Choice, collect, size_of, survey
 from pipeline.artifacts.lease import Lease
-from pipeline.artifacts.manifest import Recipe
+from pipeline.artifacts.manifest import Asked
 from pipeline.artifacts.store import Request, Store
 from pipeline.errors import IntegrityError, UsageError
 from pipeline.runtime.files import write_json
@@ -29,7 +29,7 @@ KINDS = ("corpus", "tokenizer", "shards")
 
 def request_for(number: int, inputs: dict[str, Artifact] | None = None, kind: str = "corpus") -> Request:
     names = {role: artifact.name for role, artifact in (inputs or {}).items()}
-    recipe = Recipe(stage="test.stage", stage_version=1, inputs=names, config={"n": number}, toolchain={})
+    recipe = Asked(stage="test.stage", stage_version=1, inputs=names, config={"n": number}, toolchain={})
     return Request(kind=kind, kind_version=1, recipe=recipe, determinism="bytes")
 
 
@@ -358,7 +358,7 @@ def test_a_fetched_source_that_no_manifest_names_goes_only_when_asked(store: Sto
         kind="corpus",
         kind_version=1,
         determinism="bytes",
-        recipe=Recipe(stage="t", stage_version=1, inputs={}, config={"wheel": {"sha256": wanted}}, toolchain={}),
+        recipe=Asked(stage="t", stage_version=1, inputs={}, config={"wheel": {"sha256": wanted}}, toolchain={}),
     )
     with store.draft(request) as draft:
         (draft.path / "a").write_text("x")

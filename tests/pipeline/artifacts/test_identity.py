@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.artifacts.identity import artifact_id, as_json, content_digest, shorten
-from pipeline.artifacts.manifest import InputName, Recipe, recipe_id
+from pipeline.artifacts.manifest import Asked, InputName, recipe_id
 from pipeline.runtime.hashing import canonical_json, digest_of, sha256_of_file
 from pipeline.shards import ShardsConfig
 
@@ -76,7 +76,7 @@ def test_the_facts_are_in_the_digest() -> None:
 def test_inputs_count_by_their_bytes_and_not_by_their_names() -> None:
     def asked(identity: str, digest: str) -> str:
         inputs = {"corpus": InputName(kind="corpus", id=identity, digest=digest)}
-        recipe = Recipe(stage="s", stage_version=1, inputs=inputs, config={}, toolchain={})
+        recipe = Asked(stage="s", stage_version=1, inputs=inputs, config={}, toolchain={})
         return recipe_id("tokenizer", 1, recipe)
 
     assert asked("one", "same") == asked("two", "same")

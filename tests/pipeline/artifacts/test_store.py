@@ -155,9 +155,9 @@ def test_from_another_domain_the_first_stays_without_an_error(store: Store, requ
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.artifacts.manifest import Recipe
+from pipeline.artifacts.manifest import Asked
 from pipeline.artifacts.store import Request, Store
-recipe = Recipe(stage="test.stage", stage_version=1, inputs={}, config={}, toolchain={})
+recipe = Asked(stage="test.stage", stage_version=1, inputs={}, config={}, toolchain={})
 with Store(Path(sys.argv[1])).draft(Request(kind="corpus", kind_version=1, recipe=recipe, determinism="bytes")) as d:
     (d.path / "a.txt").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

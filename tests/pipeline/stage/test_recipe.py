@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.artifacts.store import Store
 from pipeline.errors import CairnError, ConfigError, MissingError
+from pipeline.stage.command_line import command_of
 from pipeline.stage.recipe import load_recipe, recipe_names
 
 TWO_STEPS = """
@@ -111,12 +113,11 @@ def test_a_recipe_that_is_not_there_is_missing(name: str, hint: str) -> None:
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_shipped_recipe_makes_sense_to_every_stage_it_names(name: str) -> None:
-    from pipeline.stage.planning import check
-
     recipe = load_recipe(name)
 
-    plans = [check(s.module, ["--recipe", name, "--step", s.name]) for s in recipe.steps.values()]
-    assert [plan.step for plan in plans] == list(recipe.steps)
+    commands = [command_of(recipe, step, Store(Path("none"))) for step in recipe.steps.values()]
+
+    assert [command.stage.module for command in commands] == [step.module for step in recipe.steps.values()]
 
 
 @pytest.mark.parametrize(
@@ -135,11 +136,9 @@ def test_every_shipped_recipe_makes_sense_to_every_stage_it_names(name: str) -> 
     ],
 )
 def test_a_wrong_setting_of_a_step_is_named_with_its_step(recipe: Path, line: str, code: int, sentence: str) -> None:
-    from pipeline.stage.planning import check
-
     recipe.write_text(f'[corpus]\ncards = ["tiny_stories"]\n[tokenizer]\n{line}\n')
 
     with pytest.raises(CairnError) as caught:
-        check("pipeline.tokenizer", ["--recipe", str(recipe)])
+        command_of(found := load_recipe(str(recipe)), found.steps["tokenizer"], Store(Path("none")))
 
     assert (caught.value.exit_code, sentence in str(caught.value)) == (code, True), str(caught.value)
