@@ -28,7 +28,7 @@ from pipeline.artifacts.identity import shorten
 from pipeline.artifacts.lease import live_holder
 from pipeline.artifacts.manifest import inputs_of, role_of
 from pipeline.artifacts.store import Store
-from pipeline.errors import CairnError, StoppedError, UsageError
+from pipeline.errors import CairnError, MissingError, StoppedError, UsageError
 from pipeline.runtime.console import say
 from pipeline.runtime.process import die_with_parent, prepare_process
 from pipeline.runtime.program import default_store, guarded
@@ -279,11 +279,13 @@ def _run_of(arguments: list[str]) -> Run:
     about: dict[str, Any] = {"prog": "python -m pipeline.run", "description": description}
     command, others = tyro.cli(RunCommand, args=arguments, return_unknown_args=True, **about)
     if command.recipe is None:
-        raise UsageError(
-            "Which recipe? Its name comes before the settings of its steps: python -m pipeline.run RECIPE --STEP.FIELD "
-            f"VALUE. There are {', '.join(recipe_names())}, and paths ending in .toml."
-        )
-    recipe = load_recipe(command.recipe)
+        raise UsageError(f"which recipe? There are {', '.join(recipe_names())}, and paths ending in .toml.")
+    try:
+        recipe = load_recipe(command.recipe)
+    except MissingError as error:
+        if others:
+            raise MissingError(f"{error} The recipe's name comes before the settings of its steps.") from error
+        raise
     overrides = _overrides(recipe, others)
     if command.from_ is not None:
         _check_step(recipe, f"--from {command.from_}", command.from_)

@@ -16,7 +16,7 @@ from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.lease import LEASE, live_holder
 from pipeline.artifacts.manifest import MANIFEST, InputName
-from pipeline.artifacts.store import REQUEST, Store, is_abandoned, quiet_seconds, remove_tree
+from pipeline.artifacts.store import REQUEST, Store, idle_seconds, is_abandoned, remove_tree
 from pipeline.errors import DataError, IntegrityError, UsageError
 from pipeline.runtime.console import say
 from pipeline.runtime.files import regular_files
@@ -84,25 +84,25 @@ def survey(store: Store, choice: Choice, kinds: Iterable[str] = ()) -> Survey:
 
     `kinds` are those of our stages: in a folder of theirs, what has no manifest is damaged, and no folder of a user's.
     """
-    shelf = _Shelf.read(store)
-    roots = set(_roots(store, shelf, choice))
-    young = shelf.young(choice.grace_minutes)
-    live = shelf.closure({*roots, *young})
-    dead = [reference for reference in sorted(shelf.artifacts) if reference not in live]
+    index = _Index.read(store)
+    roots = set(_roots(store, index, choice))
+    young = index.young(choice.grace_minutes)
+    live = index.closure({*roots, *young})
+    dead = [reference for reference in sorted(index.artifacts) if reference not in live]
     return Survey(
         victims=(
-            *(_dead_artifact(shelf.artifacts[reference], store) for reference in dead),
+            *(_dead_artifact(index.artifacts[reference], store) for reference in dead),
             *_dead_runs(store, choice),
             *_dead_scratch(store),
             *_lost_stamps(store),
             *(_quarantined(store, kinds) if choice.quarantine else ()),
-            *(_unused_sources(store, shelf, live, choice.days) if choice.sources else ()),
+            *(_unused_sources(store, index, live, choice.days) if choice.sources else ()),
         ),
         roots=frozenset(roots),
         live=frozenset(live),
-        spared=len(live) - len(shelf.closure(roots)),
-        seen=frozenset(shelf.artifacts),
-        damaged=tuple(shelf.damaged),
+        spared=len(live) - len(index.closure(roots)),
+        seen=frozenset(index.artifacts),
+        damaged=tuple(index.damaged),
     )
 
 
@@ -133,9 +133,9 @@ def collect(store: Store, choice: Choice, plan: Survey, *, everything: bool = Fa
 
 def _needed_by_now(store: Store, choice: Choice, plan: Survey) -> set[str]:
     """Return what is needed now, also by what was published or begun since the store was looked at."""
-    shelf = _Shelf.read(store)
-    young = set(shelf.artifacts) - plan.seen
-    return shelf.closure({*_roots(store, shelf, choice), *young})
+    index = _Index.read(store)
+    young = set(index.artifacts) - plan.seen
+    return index.closure({*_roots(store, index, choice), *young})
 
 
 def _remove(victim: Victim, store: Store) -> bool:
@@ -164,7 +164,7 @@ def _move(path: Path, target: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class _Shelf:
+class _Index:
     """Every artifact of a store, by reference, and the one that stands for given bytes."""
 
     artifacts: dict[str, Artifact]
@@ -172,20 +172,20 @@ class _Shelf:
     damaged: list[str]
 
     @classmethod
-    def read(cls, store: Store) -> "_Shelf":
-        shelf = cls({}, {}, [])
+    def read(cls, store: Store) -> "_Index":
+        index = cls({}, {}, [])
         for path in store.folders():
             reference = f"{path.parent.name}:{path.name}"
             try:
                 artifact = store.open(path)
             except (IntegrityError, DataError):
-                shelf.damaged.append(reference)
+                index.damaged.append(reference)
                 continue
             except FileNotFoundError:  # removed since it was listed
                 continue
-            shelf.artifacts[reference] = artifact
-            shelf.by_digest.setdefault((artifact.kind, artifact.digest), reference)
-        return shelf
+            index.artifacts[reference] = artifact
+            index.by_digest.setdefault((artifact.kind, artifact.digest), reference)
+        return index
 
     def resolve(self, name: InputName) -> str | None:
         """Return the artifact that `Store.find_input` opens for an input, or None."""
@@ -197,7 +197,7 @@ class _Shelf:
     def young(self, minutes: float) -> set[str]:
         """Return the artifacts that were published within so many minutes."""
         manifests = {reference: artifact.path / MANIFEST for reference, artifact in self.artifacts.items()}
-        return {reference for reference, path in manifests.items() if quiet_seconds(path) < 60 * minutes}
+        return {reference for reference, path in manifests.items() if idle_seconds(path) < 60 * minutes}
 
     def closure(self, roots: Iterable[str]) -> set[str]:
         """Return the roots and everything they were made from, as far as it is here."""
@@ -213,28 +213,28 @@ class _Shelf:
         return live
 
 
-def _roots(store: Store, shelf: _Shelf, choice: Choice) -> Iterator[str]:
-    yield from (reference for reference in store.refs().values() if reference in shelf.artifacts)
+def _roots(store: Store, index: _Index, choice: Choice) -> Iterator[str]:
+    yield from (reference for reference in store.refs().values() if reference in index.artifacts)
     for kept in choice.keep:
         artifact = store.find(kept)
-        if artifact.reference in shelf.artifacts:
+        if artifact.reference in index.artifacts:
             yield artifact.reference
     dead = {path for victim in _dead_runs(store, choice) for path in victim.paths}
     unfinished = [path for path in _folders(store.root / "runs") if path not in dead]
     drafts = [path for path in _folders(store.root / "tmp") if not is_abandoned(path)]
     for folder in (*unfinished, *drafts):
-        yield from _needs_of(folder, shelf)
+        yield from _needs_of(folder, index)
 
 
-def _needs_of(folder: Path, shelf: _Shelf) -> Iterator[str]:
+def _needs_of(folder: Path, index: _Index) -> Iterator[str]:
     """Yield the inputs of the work in a folder, and what it is just publishing; nothing when it does not say."""
     try:
         page = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
     names = [InputName(**name) for name in page["recipe"]["inputs"].values()]
-    found = (f"{page['kind']}:{page['id']}", *map(shelf.resolve, names))
-    yield from (reference for reference in found if reference in shelf.artifacts)
+    found = (f"{page['kind']}:{page['id']}", *map(index.resolve, names))
+    yield from (reference for reference in found if reference in index.artifacts)
 
 
 def _dead_artifact(artifact: Artifact, store: Store) -> Victim:
@@ -255,7 +255,7 @@ def _dead_runs(store: Store, choice: Choice) -> Iterator[Victim]:
             yield _victim(f"run {folder.name}", "was being removed when its process died", folder)
         elif folder.name in published:
             yield _victim(f"run {folder.name[:SHORT]}", "its artifact is published", folder)
-        elif choice.runs and (days := _quiet_days(folder)) >= choice.days:
+        elif choice.runs and (days := _idle_days(folder)) >= choice.days:
             yield _victim(f"run {folder.name[:SHORT]}", f"unfinished, and nobody is at it for {days:.1f} days", folder)
 
 
@@ -272,8 +272,8 @@ def _is_alive(name: str) -> bool:
     return pid.isdigit() and ProcessIdentity(boot_id=boot, pid=int(pid), started=start).is_alive()
 
 
-def _quiet_days(path: Path) -> float:
-    return quiet_seconds(path) / _DAY_SECONDS
+def _idle_days(path: Path) -> float:
+    return idle_seconds(path) / _DAY_SECONDS
 
 
 def _dead_scratch(store: Store) -> Iterator[Victim]:
@@ -300,19 +300,19 @@ def _quarantined(store: Store, kinds: Iterable[str]) -> Iterator[Victim]:
         yield _victim(f"{folder.parent.name}:{folder.name}", "it lost its manifest: nothing can vouch for it", folder)
 
 
-def _unused_sources(store: Store, shelf: _Shelf, live: set[str], days: float) -> Iterator[Victim]:
+def _unused_sources(store: Store, index: _Index, live: set[str], days: float) -> Iterator[Victim]:
     """Yield fetched files whose SHA-256, which they are named by, is in no manifest and no unfinished request."""
-    pages = [json.dumps(shelf.artifacts[reference].manifest.recipe.config) for reference in sorted(live)]
+    pages = [json.dumps(index.artifacts[reference].manifest.recipe.config) for reference in sorted(live)]
     pages += [path.read_text(encoding="utf-8") for path in _requests(store)]
     named = {found for page in pages for found in _SHA256.findall(page)}
     for path in sorted((store.root / "sources").glob("*")):
         found = _SHA256.match(path.name)
-        if found is not None and found.group() not in named and _quiet_days(path) >= days:
+        if found is not None and found.group() not in named and _idle_days(path) >= days:
             yield _victim(f"source {path.name[:SHORT]}{path.suffix}", "no manifest that stays names it", path)
 
 
 def _requests(store: Store) -> list[Path]:
-    return [path for room in ("runs", "tmp") for path in sorted((store.root / room).glob(f"*/{REQUEST}"))]
+    return [path for name in ("runs", "tmp") for path in sorted((store.root / name).glob(f"*/{REQUEST}"))]
 
 
 def _folders(parent: Path) -> list[Path]:

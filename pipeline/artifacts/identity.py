@@ -3,20 +3,12 @@
 The *id* says what was asked (known before a stage runs), the *digest* says what came out.
 """
 
-import dataclasses
-import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from pipeline.runtime.hashing import JSON, canonical_json, digest_of
+from pipeline.runtime.hashing import JSON, digest_of
 
 SHORT = 12
 """hexadecimal digits shown to a person"""
-
-
-def as_json(config: Any) -> JSON:
-    """Return a (nested) dataclass as what canonical JSON holds: tuples become lists."""
-    return json.loads(canonical_json(dataclasses.asdict(config)))
 
 
 def artifact_id(recipe: Mapping[str, JSON]) -> str:

@@ -36,7 +36,7 @@ from pipeline.runtime.liveness import ProcessIdentity, boot_id
 
 REQUEST = "request.json"
 """beside unfinished work: what was asked, so that `gc` knows which artifacts it reads"""
-_OTHER_ROOMS = ("runs", "refs", "tmp", "quarantine", "sources", "stamps")
+_RESERVED_DIRS = ("runs", "refs", "tmp", "quarantine", "sources", "stamps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ class Store:
 
     def folders(self, kind: str | None = None) -> list[Path]:
         """Return the folders of every published artifact, sorted; a half-written one is never among them."""
-        kinds = [kind] if kind else sorted(p.name for p in self.root.glob("*") if p.name not in _OTHER_ROOMS)
+        kinds = [kind] if kind else sorted(p.name for p in self.root.glob("*") if p.name not in _RESERVED_DIRS)
         return [path.parent for name in kinds for path in sorted((self.root / name).glob(f"*/{MANIFEST}"))]
 
     def find(self, reference: str) -> Artifact:
@@ -194,11 +194,11 @@ class Store:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """Give a private folder on the store's disk; it goes away with the block, or with the next one after a kill."""
-        rooms = self.root / "tmp"
-        rooms.mkdir(parents=True, exist_ok=True)
-        _sweep(rooms)
+        scratch = self.root / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True)
+        _sweep(scratch)
         me = ProcessIdentity.current()
-        folder = rooms / f"{me.boot_id}_{me.pid}_{me.started}_{uuid.uuid4().hex[:8]}"
+        folder = scratch / f"{me.boot_id}_{me.pid}_{me.started}_{uuid.uuid4().hex[:8]}"
         folder.mkdir()
         try:
             yield folder
@@ -283,9 +283,9 @@ def union_of_licenses(inputs: Mapping[str, Artifact], own: tuple[License, ...] =
     return tuple(sorted(everything, key=lambda entry: (entry.source, entry.license, entry.attribution)))
 
 
-def _sweep(rooms: Path) -> None:
+def _sweep(scratch: Path) -> None:
     """Remove the scratch folders of processes that are no more."""
-    for folder in rooms.iterdir():
+    for folder in scratch.iterdir():
         if is_abandoned(folder):
             remove_tree(folder)
 
@@ -293,17 +293,18 @@ def _sweep(rooms: Path) -> None:
 def is_abandoned(folder: Path) -> bool:
     """Tell whether the process that a scratch folder is named after is gone.
 
-    Of a process of another machine, or of before a restart, that cannot be known: its folder is given a quiet day.
+    Of a process of another machine, or of before a restart, that cannot be known: its folder stays until nothing was
+    written there for a day.
     """
     boot, pid, started = (*folder.name.split("_"), "", "")[:3]
     if not pid.isdigit():
         return False
     if boot == boot_id():
         return not ProcessIdentity(boot_id=boot, pid=int(pid), started=started).is_alive()
-    return quiet_seconds(folder) > 86_400
+    return idle_seconds(folder) > 86_400
 
 
-def quiet_seconds(folder: Path) -> float:
+def idle_seconds(folder: Path) -> float:
     """Return for how long nothing at or below a path was written."""
     times = [0.0]
     for path in itertools.chain([folder], regular_files(folder), map(Path, (root for root, _, _ in os.walk(folder)))):

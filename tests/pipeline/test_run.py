@@ -116,7 +116,8 @@ def test_the_recipe_comes_before_settings_of_its_steps_and_may_follow_other_flag
     assert plan_of(ran.bench, "--from", "shards", ran.recipe) == plain
     assert plan_of(ran.bench, ran.recipe, "--tokenizer.vocab-size=290") == plain
     ended = ran.bench("pipeline.run", "--tokenizer.vocab-size", "280", ran.recipe)
-    assert (ended.code, "Its name comes before the settings of its steps" in ended.err) == (2, True)
+    assert (ended.code, "The recipe's name comes before the settings of its steps" in ended.err) == (66, True)
+    assert ran.bench("pipeline.run", "--plan").code == 2
 
 
 def test_ones_own_recipe_of_a_shipped_name_is_not_taken_for_the_shipped_one(ran: Ran) -> None:

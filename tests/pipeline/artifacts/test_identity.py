@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts.identity import artifact_id, as_json, content_digest, shorten
+from pipeline.artifacts.identity import artifact_id, content_digest, shorten
 from pipeline.artifacts.manifest import Asked, InputName, recipe_id
 from pipeline.runtime.hashing import canonical_json, digest_of, sha256_of_file
-from pipeline.shards import ShardsConfig
 
 ASKED: dict[str, Any] = {
     "kind": "corpus",
@@ -88,14 +87,6 @@ def test_the_hash_of_a_file_is_the_standard_sha256(tmp_path: Path) -> None:
     path.write_bytes(b"abc")
 
     assert sha256_of_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-
-
-def test_a_config_becomes_a_plain_table() -> None:
-    assert as_json(ShardsConfig(shard_tokens=500)) == {
-        "shard_tokens": 500,
-        "layout": "stream",
-        "context_length": None,
-    }
 
 
 def test_a_reference_is_shortened_for_people_and_keeps_its_kind() -> None:

@@ -1,17 +1,20 @@
 """Tables become dataclasses, strictly."""
 
+import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.runtime.settings import build, nearest
+from pipeline.runtime.settings import Flat, added_later, build, field_names, from_json, is_flat, nearest, to_json
+from pipeline.stage.definition import stage_modules, stage_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inner:
     size: int = 1
+    name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,3 +111,96 @@ def test_null_is_a_value_only_where_it_may_be() -> None:
 def test_the_nearest_name_is_offered_and_else_all_of_them() -> None:
     assert nearest("tokeniser", ["corpus", "tokenizer"]) == " Did you mean 'tokenizer'?"
     assert nearest("qqq", ["b", "a"]) == " Known: a, b."
+
+
+# --- defaults of an owner ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    inner: Inner = field(default_factory=lambda: Inner(size=7, name="owner's"))
+    flat: Annotated[Inner, Flat] = field(default_factory=lambda: Inner(size=9))
+
+
+def test_a_partial_table_keeps_what_the_owners_default_says() -> None:
+    assert build(Owner, {"inner": {"size": 8}}, "here").inner == Inner(size=8, name="owner's")
+    assert build(Owner, {}, "here", Owner(inner=Inner(size=3))).inner == Inner(size=3)
+
+
+def test_flat_settings_stand_among_those_of_their_owner() -> None:
+    assert field_names(Owner) == ["inner", "size", "name"]
+    assert build(Owner, {"name": "x"}, "here").flat == Inner(size=9, name="x")
+    with pytest.raises(ConfigError, match=r"here has the unknown key 'sise'\. Did you mean 'size'"):
+        build(Owner, {"sise": 1}, "here")
+
+
+def nested_settings() -> list[tuple[str, type[Any], str]]:
+    """Return every setting of every stage that is a table of its own: stage, dataclass it stands in, name."""
+    found = []
+    for module in stage_modules():
+        stage = stage_of(module)
+        for owner in (stage.asked, stage.execution):
+            hints = get_type_hints(owner)
+            found += [(module, owner, name) for name, hint in hints.items() if dataclasses.is_dataclass(hint)]
+    return found
+
+
+@pytest.mark.parametrize(("module", "owner", "name"), nested_settings())
+def test_a_partial_table_of_a_stage_keeps_that_stages_defaults(module: str, owner: type[Any], name: str) -> None:
+    default = getattr(owner(), name)
+    hints = get_type_hints(owner, include_extras=True)
+    for setting in dataclasses.fields(default):
+        value = to_json(getattr(default, setting.name))
+        table = {setting.name: value}
+
+        built = build(owner, table if is_flat(hints[name]) else {name: table}, module)
+
+        assert getattr(built, name) == default
+
+
+def test_the_stages_have_nested_settings_to_try() -> None:
+    assert {("train.pretrain", "optimizer"), ("train.pretrain", "model"), ("train.classify", "optimizer")} <= {
+        (module, name) for module, _, name in nested_settings()
+    }
+
+
+# --- settings that came later --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Later(Inner):
+    speed: str = added_later("fast", before="slow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    many: tuple[Later, ...] = ()
+    one: Later = field(default_factory=Later)
+
+
+def test_a_setting_added_later_is_left_out_while_it_has_the_value_from_before_it() -> None:
+    assert to_json(Later(size=2, speed="slow")) == to_json(Inner(size=2)) == {"size": 2, "name": ""}
+    assert to_json(Later(size=2)) == {"size": 2, "name": "", "speed": "fast"}
+    assert to_json(Holder(many=(Later(speed="slow"),))) == {
+        "many": [{"size": 1, "name": ""}],
+        "one": {"size": 1, "name": "", "speed": "fast"},
+    }
+
+
+def test_what_was_made_without_a_setting_has_the_value_from_before_it_and_not_the_default() -> None:
+    assert from_json(Later, {"size": 2, "name": ""}, "here") == Later(size=2, speed="slow")
+    for settings in (Holder(), Holder(many=(Later(speed="slow"), Later()), one=Later(size=5, speed="slow"))):
+        assert from_json(Holder, to_json(settings), "here") == settings
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ({"size": 1}, "here lacks 'name'"),
+        ({"size": 1, "name": "", "colour": 1}, "here has the unknown key 'colour'"),
+        ({"size": "1", "name": ""}, r"here\.size must be a whole number"),
+    ],
+)
+def test_a_page_that_is_not_the_settings_is_refused(page: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_json(Later, page, "here")

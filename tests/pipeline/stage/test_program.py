@@ -1,12 +1,17 @@
 """What every stage does the same way: parse, plan, find its inputs, run, print the reference."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline import shards
 from pipeline.errors import ConfigError
+from pipeline.runtime.settings import added_later
+from pipeline.shards import ShardsConfig
+from pipeline.stage import planning
 from pipeline.stage.definition import stage_of
 from pipeline.stage.planning import step_name
 
@@ -167,8 +172,6 @@ def test_an_artifact_of_the_wrong_kind_is_bad_data(chain: Any, module: str, role
 
 
 def test_the_toolchain_is_in_the_id(chain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.stage import planning
-
     asked = ("pipeline.tokenizer", "--corpus", chain.corpus.reference, "--vocab-size", "320")
     before = plan_of(chain.bench, *asked)
     monkeypatch.setattr(planning, "version_of", lambda name, parts=None: "99.0")
@@ -230,3 +233,39 @@ def test_where_and_when_it_ran_is_recorded_but_names_nothing(bench: Any, text_fi
 
     assert {"host", "started", "seconds", "command", "packages", "environment"} <= set(page)
     assert page["host"] not in (artifact.path / "manifest.json").read_text() or page["host"] == ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WithMore(ShardsConfig):
+    more: int = added_later(0, before=0)
+
+
+def test_a_setting_that_is_added_to_a_stage_leaves_every_id_as_it_was(
+    chain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("pipeline.shards", "--corpus", chain.corpus.reference, "--tokenizer", chain.tokenizer.reference)
+    flags = ("--shard-tokens", str(chain.shards.manifest.recipe.config["shard_tokens"]))
+    monkeypatch.setattr(shards, "STAGE", dataclasses.replace(shards.STAGE, config=WithMore))
+
+    same, other = (plan_of(chain.bench, *asked, *flags, *more) for more in ([], ["--more", "1"]))
+
+    assert (same["state"], same["id"]) == ("up to date", chain.shards.id)
+    assert (other["state"], other["id"] == chain.shards.id) == ("run", False)
+    assert "MATCH" in chain.bench.artifacts("reproduce", chain.shards.short).out
+
+
+def test_the_steps_of_a_recipe_are_planned_once_each(
+    bench: Any, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "mine.toml"
+    steps = f'[corpus]\nsource = "{text_file}"\n[tokenizer]\ninputs = {{ corpus = "corpus" }}\nvocab_size = 290\n'
+    recipe.write_text(steps + '[shards]\ninputs = { corpus = "corpus", tokenizer = "tokenizer" }\n')
+    for stage in ("corpus", "tokenizer"):
+        bench.make(f"pipeline.{stage}", "--recipe", str(recipe))
+    planned: list[str] = []
+    plan = planning.plan_stage
+    monkeypatch.setattr(planning, "plan_stage", lambda c, plans: planned.append(c.step.name) or plan(c, plans))
+
+    bench.make("pipeline.shards", "--recipe", str(recipe))
+
+    assert planned == ["corpus", "tokenizer"]
