@@ -33,7 +33,7 @@ PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "mar
 BANNED_CALLS = {"torch.save", "torch.load", "np.load", "numpy.load", "yaml.unsafe_load", "yaml.full_load"}
 TESTS_OF_NO_ONE_MODULE = {"tests/test_architecture.py", "tests/test_flow.py", "tests/test_launch.py"}
 TESTS_OF_NO_ONE_MODULE |= {"tests/test_faults.py", "tests/test_readme.py", "tests/test_cluster.py"}
-TESTS_OF_NO_ONE_MODULE |= {"tests/pipeline/test_hostile.py"}
+TESTS_OF_NO_ONE_MODULE |= {"tests/pipeline/test_hostile.py", "tests/pipeline/test_format.py"}
 
 
 def sources(*folders: str) -> list[Path]:
