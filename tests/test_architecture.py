@@ -16,18 +16,24 @@ PACKAGES = ("pipeline", "model", "train")
 MAY_IMPORT = {"pipeline": {"pipeline"}, "model": {"pipeline", "model"}, "train": {"pipeline", "model", "train"}}
 PEERS = ROOT / "pipeline" / "bench" / "peers"
 """scripts that only the Pythons of other projects run"""
-FLOORS = (
-    ("stages and programs",),
-    ("cleaning",),
-    ("readers",),
-    ("stage", "sources", "tokenization", "loading", "reporting"),
-    ("artifacts", "executors"),
-    ("tables",),
-    ("runtime",),
-    ("errors",),
-)
-"""the rooms of pipeline/: each imports only from rooms after it, and rooms of one floor do not know each other"""
-ROOMS = [room for floor in FLOORS for room in floor if room not in ("stages and programs", "errors")]
+PICTURE = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```")[1].strip().splitlines()
+LOOSE = "stages and programs"
+"""the room of what a person runs"""
+
+
+def floors() -> list[list[str]]:
+    """Return the rooms of pipeline/, line by line as CONTRIBUTING draws them; lines of stages and programs are one."""
+    below = next(number for number, line in enumerate(PICTURE) if "─" in line)
+    drawn = [line.split("  ")[0].split() for line in PICTURE[below + 1 :]]
+    rooms = [
+        [name.removesuffix("/") for name in names] for names in drawn if names[0].endswith("/") or names == ["errors"]
+    ]
+    return [[LOOSE], *rooms]
+
+
+FLOORS = floors()
+"""each room imports only from rooms after it, and rooms of one floor do not know each other"""
+ROOMS = [room for floor in FLOORS[1:-1] for room in floor]
 HEAVY = {"torch", "datasets", "accelerate", "pyarrow", "transformers", "pandas"}
 PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 BANNED_CALLS = {"torch.save", "torch.load", "np.load", "numpy.load", "yaml.unsafe_load", "yaml.full_load"}
@@ -115,7 +121,7 @@ def room_of(module: str) -> str:
     if module == "pipeline.errors":
         return "errors"
     # The program `python -m pipeline.artifacts` has its place in the room that it is about.
-    return parts[1] if len(parts) > 2 and parts[1] in ROOMS and parts[-1] != "__main__" else "stages and programs"
+    return parts[1] if len(parts) > 2 and parts[1] in ROOMS and parts[-1] != "__main__" else LOOSE
 
 
 def climbs(graph: dict[str, set[str]]) -> set[str]:
@@ -138,6 +144,16 @@ def test_a_room_imports_only_from_rooms_after_it() -> None:
         "pipeline.tables.arrow imports pipeline.artifacts.store"
     }
     assert climbs({"pipeline.sources.card": {"pipeline.loading.order"}})
+
+
+def test_the_picture_in_contributing_is_the_house() -> None:
+    folders = {path.parent.name for path in (ROOT / "pipeline").glob("*/__init__.py")}
+    names = {name for line in PICTURE if "─" not in line for name in line.split("  ")[0].split()}
+    modules = {path.stem for path in (ROOT / "pipeline").glob("*.py") if path.stem != "__init__"}
+
+    assert {"train/", "model/", "errors", "bench/"} <= names
+    assert names - {"train/", "model/"} == modules | {f"{folder}/" for folder in folders}
+    assert set(ROOMS) == folders - {"bench"} and len(ROOMS) == 11
 
 
 def test_every_module_of_the_pipeline_is_in_a_room_or_is_run_by_a_person() -> None:
