@@ -21,7 +21,7 @@ from pipeline.artifacts.lineage import draw, trace
 from pipeline.artifacts.store import Store
 from pipeline.errors import IntegrityError, MissingError
 from pipeline.runtime.console import say
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import JSON, Page
 from pipeline.runtime.program import default_store, program
 from pipeline.stage.definition import describe, next_commands, stages_by_kind
 from pipeline.stage.rebuild import repair, reproduce
@@ -183,10 +183,10 @@ def _list(command: List, store: Store) -> int:
     return _print(command, rows, lines())
 
 
-def _row(path: Path, names: dict[str, str], store: Store) -> dict[str, JSON]:
+def _row(path: Path, names: dict[str, str], store: Store) -> Page:
     """Describe an artifact in a row of the list; a damaged manifest must not hide the others."""
     reference = f"{path.parent.name}:{path.name}"
-    row: dict[str, JSON] = {"reference": reference, "name": names.get(reference), "digest": None}
+    row: Page = {"reference": reference, "name": names.get(reference), "digest": None}
     try:
         artifact = store.open(path)
     except IntegrityError:
@@ -224,7 +224,7 @@ def _lineage(command: Lineage, store: Store) -> int:
 
 def _verify(command: Verify, store: Store) -> int:
     artifacts = [store.find(ref) for ref in command.refs]
-    rows = []
+    rows: list[Page] = []
     worst: IntegrityError | None = None
     for path in [a.path for a in artifacts] if command.refs else store.folders():
         started = time.monotonic()
@@ -244,7 +244,7 @@ def _verify(command: Verify, store: Store) -> int:
 
 
 def _reproduce(command: Reproduce, store: Store) -> int:
-    chosen = {"workers": command.workers, "engine": command.engine}
+    chosen: Page = {"workers": command.workers, "engine": command.engine}
     overrides = {name: value for name, value in chosen.items() if value is not None}
     results = []
     for artifact in [store.find(ref) for ref in command.refs] or [store.open(path) for path in store.folders()]:
@@ -298,7 +298,7 @@ def _collect(command: Collect, store: Store) -> int:
     plan = survey(store, command, stages_by_kind())
     shown = collect(store, command, plan, everything=command.all) if command.delete else plan.victims
     size = sum(victim.bytes for victim in shown)
-    page = {
+    page: Page = {
         "deleted": command.delete,
         "bytes": size,
         "young": plan.spared,

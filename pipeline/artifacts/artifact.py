@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.manifest import PAYLOAD, RECORD, FileEntry, InputName, Manifest, read_manifest
 from pipeline.errors import IntegrityError
 from pipeline.runtime.files import replace_text, scan
-from pipeline.runtime.hashing import JSON, canonical_json, sha256_of_files
+from pipeline.runtime.hashing import Page, canonical_json, sha256_of_files
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Artifact:
         return self.manifest.digest
 
     @property
-    def facts(self) -> dict[str, JSON]:
+    def facts(self) -> Page:
         return self.manifest.facts
 
     @property
@@ -83,7 +84,7 @@ class Artifact:
         self._check([(self._entries[path], _status_of(self.payload / path)) for path in paths])
         return [self.payload / path for path in paths]
 
-    def read_json(self, path: str) -> JSON:
+    def read_json(self, path: str) -> Any:
         return json.loads(self.file(path).read_text(encoding="utf-8"))
 
     def verify(self, *, rehash: bool = False) -> int:

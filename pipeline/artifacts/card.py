@@ -9,7 +9,7 @@ import yaml
 
 from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.manifest import Manifest
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import JSON, Page
 
 SPLITS = ("train", "validation", "test")
 
@@ -22,7 +22,7 @@ def render_card(manifest: Manifest) -> str:
 
 def _front_matter(manifest: Manifest) -> JSON:
     licenses = sorted({entry.license for entry in manifest.licenses})
-    front: dict[str, JSON] = {"license": licenses if len(licenses) != 1 else licenses[0]}
+    front: Page = {"license": licenses if len(licenses) != 1 else licenses[0]}
     if configs := list(_configs(manifest)):
         front["configs"] = configs
     return front

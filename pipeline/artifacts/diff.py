@@ -10,7 +10,7 @@ from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.manifest import Asked, Manifest
 from pipeline.errors import UsageError
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import JSON, Page
 
 _EXAMPLES = 5
 _IDS_AT_ONCE = 2**20
@@ -39,7 +39,7 @@ class Difference:
     files: Files
     facts: list[str]
     counts: list[str]
-    content: dict[str, JSON]
+    content: Page
 
 
 def compare(before: Artifact, after: Artifact) -> Difference:
@@ -75,7 +75,7 @@ def _files(old: Manifest, new: Manifest) -> Files:
     )
 
 
-def _content(before: Artifact, after: Artifact) -> dict[str, JSON]:
+def _content(before: Artifact, after: Artifact) -> Page:
     match before.kind:
         case "corpus":
             return _documents(before, after)
@@ -100,7 +100,7 @@ class _Document:
     bytes: int
 
 
-def _documents(before: Artifact, after: Artifact) -> dict[str, JSON]:
+def _documents(before: Artifact, after: Artifact) -> Page:
     """Count the documents that came, went and changed their split; identifiers are compared a slice at a time.
 
     A document is its text: equal texts are one.
@@ -175,7 +175,7 @@ def _example(document: _Document) -> JSON:
 # --- tokenizers and shards -----------------------------------------------------------------------------------
 
 
-def _vocabulary(before: JSON, after: JSON) -> dict[str, JSON]:
+def _vocabulary(before: Page, after: Page) -> Page:
     """Compare what two byte-level BPE learned: merges in order, because an encoder applies them in order."""
     old, new = before["model"]["vocab"], after["model"]["vocab"]
     old_merges, new_merges = (
@@ -201,7 +201,7 @@ def _vocabulary(before: JSON, after: JSON) -> dict[str, JSON]:
     }
 
 
-def _tokens(before: JSON, after: JSON) -> dict[str, JSON]:
+def _tokens(before: Page, after: Page) -> Page:
     splits = sorted(before["tokens"].keys() | after["tokens"].keys())
     return {
         "tokens": {split: [before["tokens"].get(split, 0), after["tokens"].get(split, 0)] for split in splits},
@@ -237,7 +237,7 @@ def _file_lines(files: Files) -> Iterator[str]:
     yield f"= {files.same} files are the same"
 
 
-def _content_lines(content: dict[str, JSON]) -> Iterator[str]:
+def _content_lines(content: Page) -> Iterator[str]:
     for key, value in content.items():
         if key in ("added", "removed"):
             sign = "+" if key == "added" else "-"

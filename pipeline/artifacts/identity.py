@@ -5,7 +5,7 @@ The *id* says what was asked (known before a stage runs), the *digest* says what
 
 from collections.abc import Iterable, Mapping
 
-from pipeline.runtime.hashing import JSON, digest_of
+from pipeline.runtime.hashing import JSON, Page, digest_of
 
 SHORT = 12
 """hexadecimal digits shown to a person"""
@@ -19,7 +19,7 @@ def artifact_id(recipe: Mapping[str, JSON]) -> str:
     return digest_of(dict(recipe))
 
 
-def content_digest(files: Iterable[Mapping[str, JSON]], facts: Mapping[str, JSON]) -> str:
+def content_digest(files: Iterable[Page], facts: Mapping[str, JSON]) -> str:
     """Name what came out: the payload's {path, size, sha256}, sorted by path, and the facts."""
     listing = sorted(
         ({key: file[key] for key in ("path", "size", "sha256")} for file in files), key=lambda f: f["path"]

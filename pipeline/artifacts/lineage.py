@@ -7,7 +7,7 @@ from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.store import Store
 from pipeline.errors import MissingError
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import Page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Node:
     reference: str
     digest: str
     summary: str
-    sources: list[JSON] = field(default_factory=list)
+    sources: list[Page] = field(default_factory=list)
     inputs: list["Node"] = field(default_factory=list)
 
 
@@ -46,7 +46,7 @@ def trace(artifact: Artifact, store: Store, describe: Callable[[Artifact], str],
     )
 
 
-def _source(source: JSON) -> JSON:
+def _source(source: Page) -> Page:
     return {name: source[name] for name in ("name", "location", "sha256", "license", "attribution")}
 
 
@@ -63,7 +63,7 @@ def _draw(node: Node, first: str, rest: str, seen: set[str]) -> Iterator[str]:
     if again:
         return
     seen.add(node.reference)
-    leaves: list[Node | JSON] = [*node.sources, *node.inputs]
+    leaves: list[Node | Page] = [*node.sources, *node.inputs]
     for i, leaf in enumerate(leaves):
         last = i + 1 == len(leaves)
         branch, trunk = rest + ("└── " if last else "├── "), rest + ("    " if last else "│   ")

@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 from pipeline.artifacts.identity import artifact_id, content_digest
 from pipeline.errors import DataError, IntegrityError
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import Page
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -40,7 +40,7 @@ class Asked:
     stage: str
     stage_version: int
     inputs: dict[str, InputName]
-    config: JSON
+    config: Page
     toolchain: dict[str, str]
 
 
@@ -67,7 +67,7 @@ class Determinism:
     """The promise: the same bytes anywhere ("bytes") or within one domain ("domain")."""
 
     kind: DeterminismClass
-    domain: dict[str, JSON] = field(default_factory=dict)
+    domain: Page = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +80,13 @@ class Manifest:
     digest: str
     recipe: Asked
     files: tuple[FileEntry, ...]
-    facts: dict[str, JSON]
-    counts: dict[str, JSON]
+    facts: Page
+    counts: Page
     determinism: Determinism
     licenses: tuple[License, ...]
     format_version: int = FORMAT_VERSION
 
-    def as_json(self) -> JSON:
+    def as_json(self) -> Page:
         page = asdict(self)
         page["determinism"] = {"class": self.determinism.kind, "domain": self.determinism.domain}
         return page
@@ -143,7 +143,7 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _from_json(page: JSON) -> Manifest:
+def _from_json(page: Page) -> Manifest:
     recipe = dict(page["recipe"])
     recipe["inputs"] = {role: InputName(**name) for role, name in recipe["inputs"].items()}
     known = {f.name for f in fields(Manifest)}

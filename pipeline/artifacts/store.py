@@ -31,7 +31,7 @@ from pipeline.artifacts.manifest import (
 from pipeline.errors import IntegrityError, MissingError, UsageError
 from pipeline.runtime.console import say
 from pipeline.runtime.files import regular_files, sync_folder, sync_tree, write_json
-from pipeline.runtime.hashing import JSON, canonical_json, sha256_of_files
+from pipeline.runtime.hashing import JSON, Page, canonical_json, sha256_of_files
 from pipeline.runtime.liveness import ProcessIdentity, boot_id
 
 REQUEST = "request.json"
@@ -68,9 +68,9 @@ class Draft:
     request: Request
     path: Path
     record: Path
-    facts: dict[str, JSON] = field(default_factory=dict)
-    counts: dict[str, JSON] = field(default_factory=dict)
-    domain: dict[str, JSON] = field(default_factory=dict)
+    facts: Page = field(default_factory=dict)
+    counts: Page = field(default_factory=dict)
+    domain: Page = field(default_factory=dict)
     licenses: tuple[License, ...] = ()
     provenance: JSON = None
     published: Artifact | None = None

@@ -10,7 +10,7 @@ from pipeline.bench.programs import Ended, disk_of, run_stage
 from pipeline.bench.session import VOCABULARY, Session
 from pipeline.errors import ConfigError
 from pipeline.runtime.console import say
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import Page
 
 _GIGABYTE = 1e9
 
@@ -55,7 +55,7 @@ def _steps(corpus: Artifact) -> list[Row]:
     return step_rows(corpus.read_json("steps.json"), seconds)
 
 
-def step_rows(entries: list[dict[str, JSON]], seconds: dict[str, float]) -> list[Row]:
+def step_rows(entries: list[Page], seconds: dict[str, float]) -> list[Row]:
     """Return a row per name: the seconds of a step that is there twice are not told apart."""
     rows = []
     for name in dict.fromkeys(entry["step"] for entry in entries):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pipeline.errors import UnavailableError
 from pipeline.runtime.console import say
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import JSON, Page
 
 HEADER = ("name", "ours", "peer", "peer value", "unit", "ratio", "limit")
 
@@ -104,7 +104,7 @@ class Measured:
     """What one run gave: a rate or a time, and what else is worth keeping of it."""
 
     value: float
-    about: dict[str, JSON] = field(default_factory=dict)
+    about: Page = field(default_factory=dict)
 
 
 def alternate(contestants: Mapping[str, Callable[[], Measured]], repeats: int) -> dict[str, list[Measured]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.bench.figures import show
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import Page
 from pipeline.runtime.provenance import version_of
 
 _MEGABYTE = 10**6
@@ -67,7 +67,7 @@ def widening(tokens: int = 2**25) -> float:
     return _rate(tokens, widen)
 
 
-def conditions() -> dict[str, JSON]:
+def conditions() -> Page:
     """Describe the machine and what else it does: figures mean nothing without."""
     return {
         "platform": platform.platform(),

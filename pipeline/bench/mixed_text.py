@@ -15,7 +15,7 @@ from pipeline.bench.origins import ORIGINS, Origin, fetch, members_of
 from pipeline.errors import MissingError
 from pipeline.runtime.console import say
 from pipeline.runtime.files import write_json
-from pipeline.runtime.hashing import sha256_of_file
+from pipeline.runtime.hashing import Page, sha256_of_file
 from pipeline.sources.document import normalize
 
 SHARES = {"prose": 0.45, "python": 0.40, "c": 0.15}
@@ -128,7 +128,7 @@ def _size(texts: dict[bytes, str]) -> int:
     return sum(map(len, texts.values()))
 
 
-def _write(documents: Iterable[tuple[str, str]], path: Path) -> dict[str, object]:
+def _write(documents: Iterable[tuple[str, str]], path: Path) -> Page:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}")
     sizes: Counter[str] = Counter()

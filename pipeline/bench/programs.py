@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import CairnError, UnavailableError
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import Page
 
 _SAMPLE_SECONDS = 0.2
 PEERS = Path(__file__).parent / "peers"
@@ -82,7 +82,7 @@ def run_stage(module: str, *arguments: str, store: Path, folder: Path, watch_dis
     return run_program(command, folder=folder, environment={"PYTHONPATH": path}, watched=watched)
 
 
-def run_peer(script: str, python: Path, settings: JSON, *, folder: Path) -> JSON:
+def run_peer(script: str, python: Path, settings: Page, *, folder: Path) -> Page:
     """Run a peer's script with its own Python and return what it reports, its peak memory added.
 
     Raises UnavailableError when it fails: a figure without this peer is better than none.
@@ -96,7 +96,7 @@ def run_peer(script: str, python: Path, settings: JSON, *, folder: Path) -> JSON
         )
     except CairnError as error:
         raise UnavailableError(str(error)) from error
-    page: dict[str, JSON] = json.loads(ended.last_line)
+    page: Page = json.loads(ended.last_line)
     return {**page, "peak_bytes": ended.peak_bytes, "cpu_seconds": ended.cpu_seconds}
 
 

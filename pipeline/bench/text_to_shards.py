@@ -18,7 +18,7 @@ from pipeline.bench.programs import run_peer, run_stage
 from pipeline.bench.session import Session
 from pipeline.errors import IntegrityError
 from pipeline.runtime.console import say
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import Page
 from pipeline.tokenization.engines import pattern_of
 from pipeline.tokenization.text_encoder import END_OF_TEXT, byte_of_symbol
 
@@ -66,7 +66,7 @@ class _Peer:
 
     session: Session
     script: str
-    settings: dict[str, JSON]
+    settings: Page
     documents: Path
     environment: Environment
 
@@ -136,7 +136,7 @@ def _memory(runs: dict[str, list[Measured]]) -> list[Row]:
 # --- what the peers are given --------------------------------------------------------------------------------
 
 
-def _settings(session: Session, room: Path) -> dict[str, JSON]:
+def _settings(session: Session, room: Path) -> Page:
     """Write the text and the tokenizer in the forms that the peers read."""
     config = json.loads(session.tokenizer.file("tokenizer_config.json").read_text(encoding="utf-8"))
     end = next(int(i) for i, entry in config["added_tokens_decoder"].items() if entry["content"] == END_OF_TEXT)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
@@ -11,7 +12,6 @@ from pipeline.bench.figures import Bound, Measured, Row, alternate, median
 from pipeline.bench.machine import limits_of
 from pipeline.bench.programs import run_peer, run_stage
 from pipeline.bench.session import VOCABULARY, Session
-from pipeline.runtime.hashing import JSON
 from pipeline.tokenization.text_encoder import CONTROL_TOKENS
 
 _FRAME = ("version", "truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
@@ -22,7 +22,7 @@ def run(session: Session) -> list[Row]:
     room = session.room("inputs")
     text = room / "train.jsonl"
     size = _write_train_split(session.corpus, text) / 1e6
-    merges: dict[str, list[JSON]] = {}
+    merges: dict[str, list[Any]] = {}
     config = session.tokenizer.manifest.recipe.config
 
     def ours() -> Measured:
@@ -52,7 +52,7 @@ def run(session: Session) -> list[Row]:
     return _rows(runs, merges, limits_of(text, room))
 
 
-def _rows(runs: dict[str, list[Measured]], merges: dict[str, list[JSON]], machine: str) -> list[Row]:
+def _rows(runs: dict[str, list[Measured]], merges: dict[str, list[Any]], machine: str) -> list[Row]:
     peer = "tokenizers"
     rows = [
         Row(
@@ -76,15 +76,15 @@ def _rows(runs: dict[str, list[Measured]], merges: dict[str, list[JSON]], machin
     return rows
 
 
-def same_start(ours: list[JSON], theirs: list[JSON]) -> int:
+def same_start(ours: list[Any], theirs: list[Any]) -> int:
     """Return how many merges are the same before the first that differs."""
     pairs = zip(ours, theirs, strict=False)
     return next((i for i, (mine, other) in enumerate(pairs) if mine != other), min(len(ours), len(theirs)))
 
 
-def merges_of(path: Path) -> list[JSON]:
+def merges_of(path: Path) -> list[Any]:
     """Return the merges of a tokenizer.json in order, each a pair."""
-    merges: list[JSON] = json.loads(path.read_text(encoding="utf-8"))["model"]["merges"]
+    merges: list[Any] = json.loads(path.read_text(encoding="utf-8"))["model"]["merges"]
     return [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
 
 

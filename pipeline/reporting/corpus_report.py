@@ -12,7 +12,7 @@ from pipeline.errors import DataError, IntegrityError
 from pipeline.reporting.phrases import Phrases, count_phrases
 from pipeline.reporting.rejects import Clusters, Reason, count_reasons, find_clusters
 from pipeline.reporting.texts import SPLITS, Lengths, Texts, languages_of, measure_texts
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import Page
 
 STEPS = "steps.json"
 SECONDS = "steps_seconds.json"
@@ -39,7 +39,7 @@ class StepRow:
     """A step of the cleaning: its settings, and its account."""
 
     step: str
-    settings: Mapping[str, JSON]
+    settings: Page
     documents_in: int
     bytes_in: int
     documents_out: int
@@ -64,7 +64,7 @@ class TokenizerRow:
 
     reference: str
     summary: str
-    report: JSON
+    report: Page
     others: tuple[str, ...]
     """further tokenizers of this corpus"""
 
@@ -77,7 +77,7 @@ class Origin:
     digest: str
     stage: str
     toolchain: Mapping[str, str]
-    config: JSON
+    config: Page
     started: str
     seconds: float | None
     commit: str | None
@@ -109,7 +109,7 @@ class CorpusReport:
     tokenizer: TokenizerRow | None
     origin: Origin
 
-    def as_json(self) -> JSON:
+    def as_json(self) -> Page:
         return asdict(self)
 
 
@@ -176,10 +176,10 @@ def _steps(artifact: Artifact) -> tuple[StepRow, ...]:
     )
 
 
-def _record(artifact: Artifact, name: str) -> dict[str, JSON]:
+def _record(artifact: Artifact, name: str) -> Page:
     """Return a page of the record, which nothing depends on: missing or unreadable is empty."""
     try:
-        page: dict[str, JSON] = json.loads((artifact.record / name).read_text(encoding="utf-8"))
+        page: Page = json.loads((artifact.record / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return page
@@ -188,7 +188,7 @@ def _record(artifact: Artifact, name: str) -> dict[str, JSON]:
 def _sources(artifact: Artifact, texts: Texts) -> Iterator[SourceRow]:
     lines = artifact.file("sources.jsonl").read_text(encoding="utf-8").splitlines()
     pages = {page["name"]: page for page in map(json.loads, lines)}
-    steps: list[dict[str, JSON]] = artifact.read_json(STEPS)
+    steps: list[Page] = artifact.read_json(STEPS)
     accounts = steps[0].get("sources", {}) if steps else {}
     for name in dict.fromkeys([*pages, *accounts, *texts.sources]):
         page = pages.get(name, {})

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.reporting.charts import bar, histogram
 from pipeline.reporting.corpus_report import CorpusReport
 from pipeline.reporting.wording import changed_words, percent, size, title_of, token, visible
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import JSON, Page
 
 _TEMPLATE = "page.html"
 _MANY = 24
@@ -56,7 +56,7 @@ def _setting(value: JSON) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _tables(page: JSON) -> dict[str, Any]:
+def _tables(page: Page) -> dict[str, Any]:
     """Sort what a tokenizer's report holds by how it is best shown, whatever it is."""
     figures: dict[str, str] = {}
     lists: dict[str, list[str]] = {}

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 JSON: TypeAlias = Any
-"""what `json.loads` returns"""
+"""a value that JSON can hold: what is hashed, written and printed"""
+
+Page: TypeAlias = dict[str, Any]
+"""an object that was read from JSON: whoever takes a key of it says what that holds"""
 
 _HASHING_THREADS = 8
 

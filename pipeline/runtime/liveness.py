@@ -4,7 +4,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import Page
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ProcessIdentity:
         """Tell whether this very process still runs."""
         return self.boot_id == boot_id() and process_start(self.pid) == self.started
 
-    def as_json(self) -> JSON:
+    def as_json(self) -> Page:
         return asdict(self)
 
 

@@ -4,11 +4,11 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pipeline.errors import ConfigError
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import JSON, Page
 
 T = TypeVar("T")
 
@@ -59,11 +59,15 @@ def build(cls: type[T], table: Mapping[str, JSON], where: str, default: T | None
 def to_json(value: Any) -> JSON:
     """Return a (nested) dataclass as JSON: tuples are lists; a setting `added_later` is left out as if it were not."""
     if dataclasses.is_dataclass(value):
-        fields = [field for field in dataclasses.fields(value) if not _is_as_before(field, value)]
-        return {field.name: to_json(getattr(value, field.name)) for field in fields}
+        return json_of(value)
     if isinstance(value, Mapping):
         return {key: to_json(item) for key, item in value.items()}
     return [to_json(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def json_of(config: Any) -> Page:
+    """Return the JSON object of a dataclass."""
+    return {field.name: to_json(getattr(config, field.name)) for field in _written(config)}
 
 
 def from_json(cls: type[T], page: Mapping[str, JSON], where: str) -> T:
@@ -93,8 +97,11 @@ def _restore(hint: Any, value: JSON, where: str) -> Any:
     return _convert(hint, value, where)
 
 
-def _is_as_before(field: "dataclasses.Field[Any]", value: Any) -> bool:
-    return _BEFORE in field.metadata and getattr(value, field.name) == field.metadata[_BEFORE]
+def _written(config: Any) -> "Iterator[dataclasses.Field[Any]]":
+    """Yield the fields of a dataclass that are not as before there were any of that name."""
+    for field in dataclasses.fields(config):
+        if _BEFORE not in field.metadata or getattr(config, field.name) != field.metadata[_BEFORE]:
+            yield field
 
 
 def _default_of(field: "dataclasses.Field[Any]", owner: Any) -> Any:

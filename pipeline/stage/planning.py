@@ -11,7 +11,7 @@ from pipeline.artifacts.manifest import Asked, role_of
 from pipeline.artifacts.store import Request, Store
 from pipeline.errors import DataError, MissingError
 from pipeline.runtime.provenance import version_of
-from pipeline.runtime.settings import from_json, to_json
+from pipeline.runtime.settings import from_json, json_of
 from pipeline.stage.command_line import Command, command_of
 from pipeline.stage.definition import WORK, C, Stage, X
 
@@ -135,7 +135,7 @@ def request_for(stage: Stage[C, X], config: C, inputs: dict[str, Artifact]) -> R
         stage=stage.module,
         stage_version=stage.version,
         inputs={role: artifact.name for role, artifact in sorted(inputs.items())},
-        config=to_json(config),
+        config=json_of(config),
         toolchain={name: _tool_version(name) for name in (*stage.toolchain, *stage.extra_toolchain(config))},
     )
     return Request(kind=stage.kind, kind_version=stage.kind_version, recipe=asked, determinism=stage.determinism)

@@ -11,7 +11,7 @@ from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, IntegrityError
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import Page
 from pipeline.stage.definition import Stage, stage_of
 from pipeline.stage.execution import execute
 from pipeline.stage.planning import older_version, request_of
@@ -28,7 +28,7 @@ class Comparison:
     detail: str
 
 
-def reproduce(artifact: Artifact, store: Store, overrides: dict[str, JSON]) -> Comparison:
+def reproduce(artifact: Artifact, store: Store, overrides: Page) -> Comparison:
     """Rebuild `artifact` aside and compare digests; the store keeps nothing of it.
 
     `overrides` replaces fields of the stage's Execution, which must not change a byte of class "bytes".
@@ -58,7 +58,7 @@ class AsideStore(Store):
         (real.root / "sources").mkdir(parents=True, exist_ok=True)
 
 
-def execution_of(stage: Stage[Any, Any], manifest: Manifest, overrides: dict[str, JSON]) -> Any:
+def execution_of(stage: Stage[Any, Any], manifest: Manifest, overrides: Page) -> Any:
     """Return the Execution that stays in the manifest's determinism domain where a field of it can choose."""
     names = {field.name for field in dataclasses.fields(stage.execution)}
     if unknown := set(overrides) - names:

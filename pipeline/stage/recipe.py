@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.artifacts.manifest import numbered, role_of
 from pipeline.errors import ConfigError, MissingError
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import JSON, Page
 from pipeline.runtime.settings import nearest
 
 FOLDER = Path(__file__).parent.parent / "recipes"
@@ -26,7 +26,7 @@ class Step:
     module: str
     inputs: dict[str, str]
     """the step that each input comes from; further ones of one role are ROLE.2, ROLE.3, …"""
-    settings: dict[str, JSON]
+    settings: Page
 
 
 @dataclass(frozen=True, kw_only=True)
