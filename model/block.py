@@ -31,8 +31,8 @@ class MLP(nn.Module):
     def __init__(self, config: Architecture, activation: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.activation = activation
-        self.up = nn.Linear(config.n_embd, config.mlp_size, bias=config.bias)
-        self.down = nn.Linear(config.mlp_size, config.n_embd, bias=config.bias)
+        self.up = nn.Linear(config.n_embd, config.intermediate_channels, bias=config.bias)
+        self.down = nn.Linear(config.intermediate_channels, config.n_embd, bias=config.bias)
 
     def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
         y: Tensor = self.down(self.activation(self.up(x)))
@@ -44,8 +44,8 @@ class SwiGLU(nn.Module):
 
     def __init__(self, config: Architecture) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(config.n_embd, 2 * config.mlp_size, bias=config.bias)
-        self.down = nn.Linear(config.mlp_size, config.n_embd, bias=config.bias)
+        self.gate_up = nn.Linear(config.n_embd, 2 * config.intermediate_channels, bias=config.bias)
+        self.down = nn.Linear(config.intermediate_channels, config.n_embd, bias=config.bias)
 
     def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
         gate, up = self.gate_up(x).chunk(2, dim=-1)

@@ -21,7 +21,7 @@ class Architecture:
     """key and value heads in a block, a divisor of n_head; None: as many as n_head"""
     n_embd: int = 384
     """channels of the residual stream"""
-    mlp_hidden: int | None = None
+    intermediate_size: int | None = None
     """channels inside the mlp; None: 4 n_embd, or for swiglu 8/3 n_embd rounded up to a multiple of 32"""
     position: Literal["rope", "learned"] = "rope"
     """how a token knows its place: rotated queries and keys, or a learned vector added to its embedding"""
@@ -33,7 +33,7 @@ class Architecture:
     """RMS-normalise each head's queries and keys"""
     bias: bool = False
     """biases in the linear layers and the layer norms"""
-    tied_embeddings: bool = True
+    tie_word_embeddings: bool = True
     """use the token embedding as the output matrix too"""
     dropout: float = 0.0
     """fraction dropped in training: after the embedding, in attention and before each residual sum"""
@@ -43,7 +43,7 @@ class Architecture:
     """added to the variance in every norm"""
 
     def __post_init__(self) -> None:
-        _require_integers(self, "context_length n_layer n_head n_kv_head n_embd mlp_hidden")
+        _require_integers(self, "context_length n_layer n_head n_kv_head n_embd intermediate_size")
         for name, choices in _CHOICES.items():
             _require(getattr(self, name) in choices, f"model.{name} must be one of {choices}", getattr(self, name))
         _require_multiple("n_embd", self.n_embd, "n_head", self.n_head)
@@ -68,10 +68,10 @@ class Architecture:
         return self.n_head if self.n_kv_head is None else self.n_kv_head
 
     @property
-    def mlp_size(self) -> int:
+    def intermediate_channels(self) -> int:
         """Channels inside the mlp, resolved."""
-        if self.mlp_hidden is not None:
-            return self.mlp_hidden
+        if self.intermediate_size is not None:
+            return self.intermediate_size
         return -(-self.n_embd // 12) * 32 if self.mlp == "swiglu" else 4 * self.n_embd
 
 
@@ -102,11 +102,11 @@ def parameter_count(config: GPTConfig) -> int:
     """Count the weights of a causal language model, a tied embedding once."""
     channels, heads, bias = config.n_embd, config.n_head + 2 * config.kv_heads, int(config.bias)
     norm = channels * (1 + (bias if config.norm == "layernorm" else 0))
-    up = config.mlp_size * (2 if config.mlp == "swiglu" else 1)
+    up = config.intermediate_channels * (2 if config.mlp == "swiglu" else 1)
     attention = (channels + bias) * heads * config.head_size + (channels + bias) * channels
-    mlp = (channels + bias) * up + (config.mlp_size + bias) * channels
+    mlp = (channels + bias) * up + (config.intermediate_channels + bias) * channels
     block = attention + mlp + 2 * norm + 2 * config.head_size * config.qk_norm
-    embeddings = config.vocab_size * (1 if config.tied_embeddings else 2)
+    embeddings = config.vocab_size * (1 if config.tie_word_embeddings else 2)
     positions = config.context_length if config.position == "learned" else 0
     return (embeddings + positions) * channels + config.n_layer * block + norm
 

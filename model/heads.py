@@ -23,7 +23,7 @@ class CausalLM(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = GPT(config)
-        if not config.tied_embeddings:
+        if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
 
     def forward(
@@ -41,7 +41,7 @@ class CausalLM(nn.Module):
     @property
     def output_weight(self) -> Float[Tensor, "V C"]:
         """The output matrix: the embedding's own where they are tied, which is then one parameter."""
-        return self.backbone.embedding.weight if self.config.tied_embeddings else self.lm_head.weight
+        return self.backbone.embedding.weight if self.config.tie_word_embeddings else self.lm_head.weight
 
 
 class SequenceClassifier(nn.Module):

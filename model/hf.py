@@ -60,7 +60,7 @@ def to_hf(state: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
 
 def from_hf(state: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
     """Rename and stack a transformers state for CausalLM; a missing or an unknown tensor is an error."""
-    ours, unused = {}, set(state) - ({"lm_head.weight"} if config.tied_embeddings else set())
+    ours, unused = {}, set(state) - ({"lm_head.weight"} if config.tie_word_embeddings else set())
     for module, their_modules in _names(config).items():
         for kind in _kinds(module, config):
             their_names = [f"{their_module}.{kind}" for their_module in their_modules]
@@ -83,7 +83,7 @@ def _names(config: GPTConfig) -> dict[str, tuple[str, ...]]:
     for i in range(config.n_layer):
         for ours, parts in block.items():
             names[f"backbone.blocks.{i}.{ours}"] = tuple(f"{blocks}.{i}.{part}" for part in parts)
-    return names if config.tied_embeddings else names | {"lm_head": ("lm_head",)}
+    return names if config.tie_word_embeddings else names | {"lm_head": ("lm_head",)}
 
 
 def _kinds(module: str, config: GPTConfig) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ import psutil
 
 ROOT = Path(__file__).parent.parent
 OFTEN = [
-    part for step in ("pretrain", "classifier", "assistant") for part in (f"--{step}.checkpoint-steps", "25")
+    part for step in ("pretrain", "classifier", "assistant") for part in (f"--{step}.save-steps", "25")
 ]  # so that a killed step goes on instead of beginning anew; in no id
 
 ROUND = 5

@@ -50,23 +50,23 @@ class TrainingExecution:
     """samples in memory at once, per process"""
     threads: int | None = None
     """of the processor; None: all, shared by the processes of this machine"""
-    log_steps: int = 10
+    logging_steps: int = 10
     """a line every so many steps"""
-    checkpoint_steps: int = 0
+    save_steps: int = 0
     """a checkpoint every so many steps; 0: by time alone"""
-    checkpoint_minutes: float = 5.0
-    """a checkpoint every so many minutes; 0: by steps alone"""
-    keep_checkpoints: int = 2
-    """newest checkpoints that stay"""
+    save_minutes: float = 5.0
+    """a checkpoint every so many minutes too; 0: by steps alone"""
+    save_total_limit: int = 2
+    """checkpoints that are kept, the newest ones"""
     log_samples: bool = False
     """write which samples every step was made of to record/order.jsonl"""
 
     def __post_init__(self) -> None:
-        for name in ("micro_batch_size", "log_steps", "keep_checkpoints"):
+        for name in ("micro_batch_size", "logging_steps", "save_total_limit"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads must be at least 1, got {self.threads}.")
-        for name in ("checkpoint_steps", "checkpoint_minutes"):
+        for name in ("save_steps", "save_minutes"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}.")

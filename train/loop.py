@@ -119,7 +119,7 @@ class Loop:
         self.state = self._advanced(targets)
         if self.execution.log_samples:
             self.record.samples_of(self.state.step, self._gather_samples(mine))
-        if self._is_due(self.execution.log_steps) or self.state.step == self.max_steps:
+        if self._is_due(self.execution.logging_steps) or self.state.step == self.max_steps:
             mean = self._sum(loss.item()) / targets
             self._check_finite(mean, float(grad_norm))
             self.record.training(
@@ -183,9 +183,9 @@ class Loop:
         """Save by steps, by minutes, or because somebody wants us to stop; the last step is published instead."""
         if self.state.step >= self.max_steps:
             return
-        minutes = self.execution.checkpoint_minutes
+        minutes = self.execution.save_minutes
         late = self._any(lambda: minutes > 0 and time.monotonic() - self._saved > 60 * minutes)
-        if stopping or late or self._is_due(self.execution.checkpoint_steps):
+        if stopping or late or self._is_due(self.execution.save_steps):
             self._save()
         if stopping:
             raise StoppedError(

@@ -38,14 +38,14 @@ class OptimizerConfig:
     """steps to reach the peak"""
     decay_fraction: float = 0.4
     """of all steps: the length of wsd's decay"""
-    final_factor: float = 0.0
-    """learning rate at the end, as a fraction of the peak"""
+    min_lr_ratio: float = 0.0
+    """learning rate at the end, as a share of the peak"""
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "matrix_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"optimizer.{name} must be positive, got {getattr(self, name)}.")
-        for name in ("beta1", "beta2", "momentum", "decay_fraction", "final_factor"):
+        for name in ("beta1", "beta2", "momentum", "decay_fraction", "min_lr_ratio"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"optimizer.{name} must be between 0 and 1, got {getattr(self, name)}.")
         for name in ("weight_decay", "max_grad_norm", "warmup_steps"):
@@ -66,7 +66,7 @@ def learning_rate_factor(config: OptimizerConfig, step: int, max_steps: int) -> 
     else:
         decay_steps = max(1, round(config.decay_fraction * max_steps))
         falling = min(1.0, (max_steps - step) / decay_steps)
-    return config.final_factor + (1 - config.final_factor) * falling
+    return config.min_lr_ratio + (1 - config.min_lr_ratio) * falling
 
 
 class Optimizers:

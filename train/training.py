@@ -85,7 +85,7 @@ def train_and_publish(
         module=module,
         lease=job.lease,
         record=Record(job.run_folder, max_steps, active=launch.is_main, unit=task.unit),
-        checkpoints=Checkpoints(job.run_folder, keep=job.execution.keep_checkpoints),
+        checkpoints=Checkpoints(job.run_folder, keep=job.execution.save_total_limit),
     )
     scores = loop.run()
     launch.accelerator.wait_for_everyone()

@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError
         ({"n_kv_head": 4}, "model.n_head must be a multiple of model.n_kv_head, got 6 and 4"),
         ({"n_embd": 18}, "model.position is rope, got 18 / 6 = 3"),
         ({"n_layer": 0}, "model.n_layer must be an integer, 1 or more, got 0"),
-        ({"mlp_hidden": -1}, "model.mlp_hidden must be an integer, 1 or more, got -1"),
+        ({"intermediate_size": -1}, "model.intermediate_size must be an integer, 1 or more, got -1"),
         ({"dropout": 1.0}, r"model.dropout must be in \[0, 1\), got 1.0"),
         ({"rope_theta": 0.0}, "model.rope_theta must be positive"),
         ({"norm_eps": float("nan")}, "model.norm_eps must be positive, got nan"),
@@ -52,10 +52,10 @@ def test_left_out_sizes_follow_from_the_others() -> None:
     assert Architecture().kv_heads == 6
     assert Architecture(n_kv_head=2).kv_heads == 2
     assert Architecture().head_size == 64
-    assert Architecture(n_embd=384).mlp_size == 1024
-    assert Architecture(n_embd=256, n_head=4).mlp_size == 704
-    assert Architecture(mlp="gelu").mlp_size == 4 * 384
-    assert Architecture(mlp_hidden=7).mlp_size == 7
+    assert Architecture(n_embd=384).intermediate_channels == 1024
+    assert Architecture(n_embd=256, n_head=4).intermediate_channels == 704
+    assert Architecture(mlp="gelu").intermediate_channels == 4 * 384
+    assert Architecture(intermediate_size=7).intermediate_channels == 7
 
 
 def test_gpt2_has_the_published_number_of_weights() -> None:
@@ -66,7 +66,7 @@ def test_gpt2_has_the_published_number_of_weights() -> None:
     "architecture",
     [
         Architecture(n_head=4, n_kv_head=2, n_embd=32, n_layer=2),
-        Architecture(n_head=4, n_embd=32, n_layer=2, qk_norm=False, bias=True, tied_embeddings=False),
+        Architecture(n_head=4, n_embd=32, n_layer=2, qk_norm=False, bias=True, tie_word_embeddings=False),
         Architecture(n_head=4, n_embd=32, n_layer=1, mlp="relu2", norm="layernorm", position="learned"),
         gpt2(n_head=4, n_embd=32, n_layer=2),
     ],

@@ -15,7 +15,7 @@ VARIANTS: list[dict[str, Any]] = [
     {},
     {"n_kv_head": 2},
     {"position": "learned", "norm": "layernorm", "mlp": "gelu", "qk_norm": False, "bias": True},
-    {"mlp": "relu2", "tied_embeddings": False, "bias": True},
+    {"mlp": "relu2", "tie_word_embeddings": False, "bias": True},
 ]
 
 
@@ -113,7 +113,7 @@ def test_rotary_tables_are_not_stored(tiny_config: Callable[..., GPTConfig]) -> 
 
 
 def test_weights_begin_as_the_table_says() -> None:
-    model = CausalLM(GPTConfig(vocab_size=500, n_layer=8, n_head=4, n_embd=128, bias=True, tied_embeddings=False))
+    model = CausalLM(GPTConfig(vocab_size=500, n_layer=8, n_head=4, n_embd=128, bias=True, tie_word_embeddings=False))
     init_weights(model, seed=1)
     for name, weight in model.named_parameters():
         if weight.ndim == 1:

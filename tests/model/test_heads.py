@@ -11,7 +11,7 @@ from pipeline.errors import ConfigError
 
 
 def test_tied_embeddings_are_one_parameter(tiny_config: Callable[..., GPTConfig], ids: Tensor) -> None:
-    tied, untied = CausalLM(tiny_config()), CausalLM(tiny_config(tied_embeddings=False))
+    tied, untied = CausalLM(tiny_config()), CausalLM(tiny_config(tie_word_embeddings=False))
     assert tied.output_weight is tied.backbone.embedding.weight
     assert set(untied.state_dict()) - set(tied.state_dict()) == {"lm_head.weight"}
     assert tied(ids).shape == untied(ids).shape == (3, 16, 61)

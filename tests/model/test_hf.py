@@ -13,9 +13,9 @@ from pipeline.errors import ConfigError, DataError
 QWEN3: list[dict[str, Any]] = [
     {},
     {"n_kv_head": 2, "rope_theta": 1e6, "norm_eps": 1e-5},
-    {"tied_embeddings": False, "n_kv_head": 1, "mlp_hidden": 48},
+    {"tie_word_embeddings": False, "n_kv_head": 1, "intermediate_size": 48},
 ]
-GPT2: list[dict[str, Any]] = [{}, {"mlp_hidden": 48}, {"tied_embeddings": False}]
+GPT2: list[dict[str, Any]] = [{}, {"intermediate_size": 48}, {"tie_word_embeddings": False}]
 
 
 def gpt2_config(**options: Any) -> GPTConfig:
@@ -32,9 +32,9 @@ def transformers_gpt2(config: GPTConfig) -> nn.Module:
         n_embd=config.n_embd,
         n_layer=config.n_layer,
         n_head=config.n_head,
-        n_inner=config.mlp_size,
+        n_inner=config.intermediate_channels,
         layer_norm_epsilon=config.norm_eps,
-        tie_word_embeddings=config.tied_embeddings,
+        tie_word_embeddings=config.tie_word_embeddings,
         bos_token_id=0,
         eos_token_id=0,
     )
@@ -52,10 +52,10 @@ def transformers_qwen3(config: GPTConfig) -> nn.Module:
         num_attention_heads=config.n_head,
         num_key_value_heads=config.kv_heads,
         head_dim=config.head_size,
-        intermediate_size=config.mlp_size,
+        intermediate_size=config.intermediate_channels,
         rms_norm_eps=config.norm_eps,
         rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-        tie_word_embeddings=config.tied_embeddings,
+        tie_word_embeddings=config.tie_word_embeddings,
     )
     return Qwen3ForCausalLM(theirs).eval()
 
@@ -74,7 +74,7 @@ def check_both_ways(config: GPTConfig, theirs: nn.Module, ids: Tensor) -> None:
     with torch.no_grad():
         torch.testing.assert_close(ours(ids), theirs(ids).logits, rtol=1e-5, atol=1e-5)
     back = to_hf(ours.state_dict(), config)
-    left_out = {"lm_head.weight"} if config.tied_embeddings else set()
+    left_out = {"lm_head.weight"} if config.tie_word_embeddings else set()
     assert set(theirs.state_dict()) - left_out == set(back)
     assert all(torch.equal(theirs.state_dict()[name], tensor) for name, tensor in back.items())
 

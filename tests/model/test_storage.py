@@ -32,7 +32,7 @@ def change_tensors(folder: Path, change: Callable[[dict[str, Tensor]], object]) 
     save_file(state, folder / "model.safetensors")
 
 
-@pytest.mark.parametrize("options", [{}, {"tied_embeddings": False, "n_kv_head": 2}, {"position": "learned"}])
+@pytest.mark.parametrize("options", [{}, {"tie_word_embeddings": False, "n_kv_head": 2}, {"position": "learned"}])
 def test_a_language_model_comes_back_as_it_was(
     options: dict[str, object], tmp_path: Path, tiny_lm: Callable[..., CausalLM], ids: Tensor
 ) -> None:

@@ -51,7 +51,13 @@ def batch_of(samples: Indices) -> Batch:
 
 def small_network(dropout: float = 0.0) -> CausalLM:
     config = GPTConfig(
-        vocab_size=VOCABULARY, context_length=LENGTH, n_layer=2, n_head=2, n_embd=16, dropout=dropout, mlp_hidden=32
+        vocab_size=VOCABULARY,
+        context_length=LENGTH,
+        n_layer=2,
+        n_head=2,
+        n_embd=16,
+        dropout=dropout,
+        intermediate_size=32,
     )
     module = CausalLM(config)
     init_weights(module, 5)
@@ -85,7 +91,7 @@ def loop(started: Launch, tmp_path: Path) -> Callable[..., Loop]:
     ) -> Loop:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        how = TrainingExecution(**{"micro_batch_size": 4, "log_steps": 1, "threads": 1, **execution})
+        how = TrainingExecution(**{"micro_batch_size": 4, "logging_steps": 1, "threads": 1, **execution})
         return Loop(
             launch=started,
             task=task or small_task(),
@@ -98,7 +104,7 @@ def loop(started: Launch, tmp_path: Path) -> Callable[..., Loop]:
             execution=how,
             module=small_network(dropout),
             record=Record(folder, max_steps, active=True),
-            checkpoints=Checkpoints(folder, keep=how.keep_checkpoints),
+            checkpoints=Checkpoints(folder, keep=how.save_total_limit),
             lease=lease,
         )
 

@@ -25,7 +25,7 @@ def test_a_run_without_steps_is_refused(options: dict[str, Any]) -> None:
         FinetuneConfig(**options)
 
 
-@pytest.mark.parametrize("name", ["micro_batch_size", "log_steps", "keep_checkpoints", "threads"])
+@pytest.mark.parametrize("name", ["micro_batch_size", "logging_steps", "save_total_limit", "threads"])
 def test_what_must_be_there_at_least_once_is_checked(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} must be at least 1"):
         TrainingExecution(**{name: 0})

@@ -82,7 +82,7 @@ def test_dropout_is_at_work_in_these_runs(loop: Build) -> None:
 def test_a_damaged_newest_checkpoint_costs_steps_but_no_bit(loop: Build, capfd: pytest.CaptureFixture[str]) -> None:
     whole = loop("whole")
     whole.run()
-    stopped_at(loop("cut", checkpoint_steps=2), 6)
+    stopped_at(loop("cut", save_steps=2), 6)
     newest = loop("cut").checkpoints.folder / "step-00000006" / "optimizer.safetensors"
     content = newest.read_bytes()
     newest.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -160,7 +160,7 @@ def test_the_order_that_is_logged_is_the_order_of_the_seed(loop: Build) -> None:
 
 
 def test_a_resumed_run_logs_each_step_once(loop: Build) -> None:
-    cut = loop(log_samples=True, checkpoint_steps=2)
+    cut = loop(log_samples=True, save_steps=2)
     cut.task = with_failure(cut, step=5)
     with pytest.raises(RuntimeError, match="cut off"):
         cut.run()
@@ -185,7 +185,7 @@ def with_failure(loop: Loop, *, step: int) -> Any:
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(loop: Build, value: float) -> None:
-    run = loop(checkpoint_steps=1, log_steps=100)
+    run = loop(save_steps=1, logging_steps=100)
     inner = run.task.loss
 
     def loss(module: Any, batch: Batch) -> Tensor:
@@ -199,7 +199,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(loop: Build, 
 
 def test_who_lost_the_lease_stops_without_writing(loop: Build, tmp_path: Path) -> None:
     lease = Lease.acquire(tmp_path / "run")
-    run = loop(lease=lease, checkpoint_steps=2)
+    run = loop(lease=lease, save_steps=2)
     inner = run.task.batch
 
     def batch(samples: Indices) -> Batch:

@@ -13,8 +13,8 @@ from model.heads import CausalLM, SequenceClassifier
 from pipeline.errors import ConfigError
 from train.optim import OptimizerConfig, Optimizers, learning_rate_factor
 
-WSD = OptimizerConfig(schedule="wsd", warmup_steps=4, decay_fraction=0.4, final_factor=0.0)
-COSINE = OptimizerConfig(schedule="cosine", warmup_steps=4, final_factor=0.1)
+WSD = OptimizerConfig(schedule="wsd", warmup_steps=4, decay_fraction=0.4, min_lr_ratio=0.0)
+COSINE = OptimizerConfig(schedule="cosine", warmup_steps=4, min_lr_ratio=0.1)
 
 
 def network(**options: object) -> CausalLM:
@@ -33,7 +33,7 @@ def test_wsd_warms_up_stays_and_falls_in_a_line(step: int, factor: float) -> Non
 
 
 @pytest.mark.parametrize("step, factor", [(0, 0.25), (3, 1.0), (4, 1.0), (12, 0.55), (20, 0.1), (30, 0.1)])
-def test_cosine_warms_up_and_falls_to_the_final_factor(step: int, factor: float) -> None:
+def test_cosine_warms_up_and_falls_to_the_lowest_rate(step: int, factor: float) -> None:
     assert learning_rate_factor(COSINE, step, 20) == pytest.approx(factor)
 
 
@@ -41,8 +41,8 @@ def test_cosine_is_half_a_cosine() -> None:
     assert learning_rate_factor(COSINE, 8, 20) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 4)))
 
 
-def test_wsd_ends_at_the_final_factor() -> None:
-    assert learning_rate_factor(replace(WSD, final_factor=0.2), 19, 20) == pytest.approx(0.2 + 0.8 / 8)
+def test_wsd_ends_at_the_lowest_rate() -> None:
+    assert learning_rate_factor(replace(WSD, min_lr_ratio=0.2), 19, 20) == pytest.approx(0.2 + 0.8 / 8)
 
 
 @pytest.mark.parametrize("warmup_steps", [0, 50])
@@ -64,7 +64,7 @@ def groups_of(module: nn.Module, config: OptimizerConfig) -> dict[str, tuple[str
 
 
 def test_muon_moves_the_matrices_of_the_blocks_and_adamw_the_rest() -> None:
-    module = network(bias=True, norm="layernorm", position="learned", tied_embeddings=False)
+    module = network(bias=True, norm="layernorm", position="learned", tie_word_embeddings=False)
     found = groups_of(module, OptimizerConfig(weight_decay=0.1))
     assert found.keys() == dict(module.named_parameters()).keys()
     for name, parameter in module.named_parameters():
