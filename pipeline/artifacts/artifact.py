@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.manifest import PAYLOAD, RECORD, FileEntry, InputName, Manifest, read_manifest
+from pipeline.artifacts.old_names import facts_of
 from pipeline.errors import IntegrityError
 from pipeline.runtime.files import replace_text, scan
 from pipeline.runtime.hashing import Page, canonical_json, sha256_of_files
@@ -46,7 +47,8 @@ class Artifact:
 
     @property
     def facts(self) -> Page:
-        return self.manifest.facts
+        """What those who use the artifact rely on, by the names of today."""
+        return facts_of(self.kind, self.manifest.facts)
 
     @property
     def reference(self) -> str:
