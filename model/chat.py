@@ -45,7 +45,7 @@ def run(command: ChatCommand) -> int:
     from model.open import open_language_model
 
     opened = open_language_model(command.store, command.model)
-    if opened.task != "assistant":
+    if opened.purpose != "assistant":
         say(
             f"{opened.artifact.short} is a base model: it continues text and was not taught to reply. "
             f'Use `python -m model.generate {opened.artifact.short} "…"`, or teach it with `python -m train.instruct`.'

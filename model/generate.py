@@ -38,7 +38,7 @@ def run(command: GenerateCommand) -> int:
     from model.open import open_language_model
 
     opened = open_language_model(command.store, command.model)
-    if opened.task != "pretrained":
+    if opened.purpose != "pretrained":
         say(f"{opened.artifact.short} is an assistant, tuned for replies: python -m model.chat {opened.artifact.short}")
     encoder = opened.encoder
     prompt = encoder.encode(command.prompt) or [encoder.end_of_text]

@@ -20,9 +20,9 @@ class OpenedModel:
     encoder: TextEncoder
 
     @property
-    def task(self) -> str:
+    def purpose(self) -> str:
         """pretrained | assistant"""
-        return str(self.artifact.facts["task"])
+        return str(self.artifact.facts["purpose"])
 
 
 def open_model(artifact: Artifact) -> tuple[CausalLM | SequenceClassifier, TextEncoder]:

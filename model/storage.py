@@ -1,6 +1,6 @@
 """Machinery: a network as two files, config.json and model.safetensors; the same weights give the same bytes.
 
-config.json is {"labels": [...], "model": {GPTConfig's fields}, "task": "causal_lm" | "sequence_classifier"}.
+config.json is {"architecture": "causal_lm" | "sequence_classifier", "labels": [...], "model": {GPTConfig's fields}}.
 """
 
 import json
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from model.config import GPTConfig
 from model.heads import CausalLM, SequenceClassifier
+from pipeline.artifacts import old_names
 from pipeline.errors import ConfigError, DataError, IntegrityError, MissingError
 
 Model = CausalLM | SequenceClassifier
@@ -48,8 +49,8 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Model:
 def describe(model: Model) -> str:
     """Write config.json's text."""
     labels = model.labels if isinstance(model, SequenceClassifier) else ()
-    task = "sequence_classifier" if isinstance(model, SequenceClassifier) else "causal_lm"
-    content = {"task": task, "model": asdict(model.config), "labels": list(labels)}
+    architecture = "sequence_classifier" if isinstance(model, SequenceClassifier) else "causal_lm"
+    content = {"architecture": architecture, "model": asdict(model.config), "labels": list(labels)}
     return json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -57,15 +58,16 @@ def build(path: Path) -> Model:
     """Build the network a config.json describes; its weights are still to come."""
     content = _read_json(path)
     try:
-        task, labels = content["task"], content["labels"]
+        content = old_names.renamed(content, old_names.NETWORK_FILE)
+        architecture, labels = content["architecture"], content["labels"]
         config = GPTConfig(**content["model"])
-    except (KeyError, TypeError, ConfigError) as error:
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
         raise DataError(f"{path} does not describe a network: {error}") from error
-    if task == "causal_lm" and labels == []:
+    if architecture == "causal_lm" and labels == []:
         return CausalLM(config)
-    if task == "sequence_classifier" and isinstance(labels, list):
+    if architecture == "sequence_classifier" and isinstance(labels, list):
         return SequenceClassifier(config, labels)
-    raise DataError(f"{path} has an unknown task {task!r} with labels {labels!r}")
+    raise DataError(f"{path} has an unknown architecture {architecture!r} with labels {labels!r}")
 
 
 def _read_json(path: Path) -> Any:

@@ -35,7 +35,7 @@ ExampleTask = Literal["classification", "conversation"]
 class ExamplesConfig:
     """Which rows, and what becomes of them."""
 
-    task: ExampleTask = "classification"
+    example_type: ExampleTask = "classification"
     """classification: a text and its label; conversation: a prompt and its reply"""
     cards: tuple[str, ...] = ()
     """data cards to read: shipped names, or paths ending in .md"""
@@ -123,11 +123,11 @@ def run(job: Job[ExamplesConfig, Workers]) -> Artifact:
     with job.store.scratch() as scratch, job.draft() as draft:
         rejects = RejectWriter(draft.path)
         rows, read = _accepted(config, job.store, scratch, rejects)
-        labels = label_names(rows) if config.task == "classification" else []
+        labels = label_names(rows) if config.example_type == "classification" else []
         splits = assign_splits([row.key for row in rows], [_split_rule(config, row) for row in rows])
         _check_labels(rows, splits, labels)
         tasks = [
-            _Part(rows=tuple(rows[i : i + _PART_EXAMPLES]), tokenizer=tokenizer.payload, task=config.task)
+            _Part(rows=tuple(rows[i : i + _PART_EXAMPLES]), tokenizer=tokenizer.payload, task=config.example_type)
             for i in range(0, len(rows), _PART_EXAMPLES)
         ]
         encoded = [ids for part in map_parts(_encode, tasks, execution=job.execution, label="encoding") for ids in part]
@@ -135,7 +135,7 @@ def run(job: Job[ExamplesConfig, Workers]) -> Artifact:
         _write(draft, config, rows, splits, encoded, labels, rejects, encoder.vocab_size)
         rejected = rejects.close()
         draft.count(read=read, examples=read - sum(rejected.values()), rejected=rejected)
-        draft.fact(task=config.task, labels=labels, template_version=TEMPLATE_VERSION)
+        draft.fact(example_type=config.example_type, labels=labels, template_version=TEMPLATE_VERSION)
         draft.fact(tokenizer_digest=tokenizer.digest, vocab_size=encoder.vocab_size)
     return draft.artifact
 
@@ -150,7 +150,7 @@ def _accepted(config: ExamplesConfig, store: Store, scratch: Path, rejects: Reje
     read = 0
     for source in config.sources:
         mine: list[_Row] = []
-        for candidate in _candidates(config.task, source, store, scratch):
+        for candidate in _candidates(config.example_type, source, store, scratch):
             read += 1
             if isinstance(candidate, _Row) and candidate.parts in seen:
                 same = seen[candidate.parts] == candidate.label
@@ -350,13 +350,13 @@ def _write(
     from pipeline.tokenization.text_encoder import token_dtype
 
     ids_type = pa.list_(pa.uint16() if token_dtype(vocab_size) == "uint16" else pa.uint32())
-    extra = ("label", pa.int64()) if config.task == "classification" else ("loss_mask", pa.list_(pa.uint8()))
+    extra = ("label", pa.int64()) if config.example_type == "classification" else ("loss_mask", pa.list_(pa.uint8()))
     schema = pa.schema([("input_ids", ids_type), extra])
     writers = {split: PartWriter(draft.path, split, schema, part_bytes=2**24) for split in SPLITS}
     counts: Counter[str] = Counter()
     longest = truncated = 0
     for row, split, (ids, mask) in zip(rows, splits, encoded, strict=True):
-        if config.task == "conversation" and len(ids) > config.max_tokens:
+        if config.example_type == "conversation" and len(ids) > config.max_tokens:
             rejects.add(row.source, row.place, "examples", "above max_tokens", row.parts[0])
             continue
         truncated += len(ids) > config.max_tokens
@@ -392,7 +392,7 @@ STAGE = Stage(
     run=run,
     resolve=resolve,
     licenses=licenses,
-    summarize=lambda artifact: f"{by_split(artifact.facts['examples'])} {artifact.facts['task']} examples",
+    summarize=lambda artifact: f"{by_split(artifact.facts['examples'])} {artifact.facts['example_type']} examples",
 )
 
 

@@ -110,8 +110,8 @@ from train.data import count_targets
 from train.config import TrainingExecution
 from train.launch import launch
 from train.finetune import FinetuneConfig
-from train.loop import Loop, Task
-from train.objectives import next_token_loss
+from train.loop import Loop
+from train.objectives import Objective, next_token_loss
 from train.record import Record
 
 folder = Path(sys.argv[1])
@@ -120,7 +120,7 @@ tokens = torch.randint(31, (40, 13), generator=generator)
 counts = torch.randint(1, 13, (40, 1), generator=generator)
 labels = tokens[:, 1:].masked_fill(torch.arange(12) >= counts, -100)
 started = launch(precision="fp32", threads=1, micro_batch_size=1, program="train.pretrain")
-task = Task(
+objective = Objective(
     samples=40,
     batch=lambda chosen: {"input_ids": tokens[chosen.tolist(), :-1], "labels": labels[chosen.tolist()]},
     targets=count_targets,
@@ -146,7 +146,7 @@ for micro_batch_size in map(int, sys.argv[2:]):
     init_weights(module, 5)
     loop = FirstGradient(
         launch=started,
-        task=task,
+        objective=objective,
         config=FinetuneConfig(global_batch_examples=8, seed=11),
         max_steps=1,
         execution=TrainingExecution(micro_batch_size=micro_batch_size, threads=1),

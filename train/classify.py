@@ -18,8 +18,7 @@ def run(job: Job[FinetuneConfig, TrainingExecution]) -> Artifact | None:
     from model.gpt import init_weights
     from model.heads import SequenceClassifier
     from train.data import ExampleData
-    from train.loop import Task
-    from train.objectives import classification_loss
+    from train.objectives import Objective, classification_loss
     from train.scoring import score_labels
 
     config, execution, examples = job.config, job.execution, job.inputs["examples"]
@@ -30,7 +29,7 @@ def run(job: Job[FinetuneConfig, TrainingExecution]) -> Artifact | None:
     init_weights(module, config.seed)
     module.backbone.load_state_dict(base.backbone.state_dict())
     started = start(job)
-    task = Task(
+    objective = Objective[SequenceClassifier](
         samples=len(data),
         batch=data.labelled,
         targets=lambda batch: len(batch["labels"]),
@@ -38,7 +37,7 @@ def run(job: Job[FinetuneConfig, TrainingExecution]) -> Artifact | None:
         loss=lambda module, batch: classification_loss(module(batch["input_ids"], batch["lengths"]), batch["labels"]),
         evaluate=lambda module: score_labels(module, held_out, len(labels), started, execution.micro_batch_size),
     )
-    return train_and_publish(job, started, module, task, purpose="classifier")
+    return train_and_publish(job, started, module, objective, purpose="classifier")
 
 
 STAGE = finetuning_stage("train.classify", run)

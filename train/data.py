@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from pipeline.artifacts.artifact import Artifact
@@ -12,9 +13,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.loading.order import Indices
 from pipeline.loading.packed_windows import PackedWindows
 from pipeline.loading.windows import NO_TOKEN, CoveringWindows, TokenStream, Windows, WindowSource
-from train.objectives import IGNORE_INDEX
-
-Batch = dict[str, Tensor]
+from train.objectives import IGNORE_INDEX, Batch
 
 
 class WindowData:
@@ -163,12 +162,17 @@ class ExampleData:
         return {"input_ids": pad(inputs, 0), "labels": pad(labels, IGNORE_INDEX)}
 
 
-def pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+def pad(rows: Sequence[Sequence[int]], value: int) -> Int[Tensor, "B T"]:
     """Stack rows of different lengths, filled on the right with `value`."""
     padded = np.full((len(rows), max(len(row) for row in rows)), value, dtype=np.int64)
     for target, row in zip(padded, rows, strict=True):
         target[: len(row)] = row
     return torch.from_numpy(padded)
+
+
+def micro_batches(samples: Indices, size: int) -> list[Indices]:
+    """Cut samples into consecutive groups of `size`, the last one what is left."""
+    return [samples[start : start + size] for start in range(0, len(samples), size)]
 
 
 def count_targets(batch: Batch) -> int:

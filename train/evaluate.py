@@ -7,15 +7,16 @@ replies to held-out prompts beside the references.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from model.config import Sampling
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.manifest import role_of
 from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, DataError, UsageError
+from pipeline.runtime.hashing import JSON
 from pipeline.stage.definition import Job, Role, Stage
 from pipeline.stage.program import main_of
 from train.launch import Precision
@@ -64,11 +65,11 @@ class EvaluateExecution:
 
 @dataclass(frozen=True)
 class Result:
-    """Scores for the manifest, and rows for predictions.jsonl."""
+    """Scores for the manifest, rows for predictions.jsonl, and what else metrics.json says."""
 
     scores: dict[str, float]
-    predictions: list[dict[str, Any]]
-    more: dict[str, Any]
+    predictions: list[dict[str, JSON]] = field(default_factory=list)
+    more: dict[str, JSON] = field(default_factory=dict)
 
 
 def infer_data(inputs: dict[str, Artifact], store: Store) -> dict[str, Artifact]:
@@ -85,58 +86,58 @@ def infer_data(inputs: dict[str, Artifact], store: Store) -> dict[str, Artifact]
 
 def run(job: Job[EvaluateConfig, EvaluateExecution]) -> Artifact:
     """Score the model and publish scores and predictions."""
-    import torch
-
-    from model.heads import SequenceClassifier
     from model.open import open_model
-    from train.launch import launch
 
-    config, execution, model = job.config, job.execution, job.inputs["model"]
-    if all(role in job.inputs for role in DATA_ROLES):
-        raise UsageError("name --shards or --examples, not both.")
-    shards = job.inputs_of("shards")
-    given = [*shards, *job.inputs_of("examples")]
-    if not given:
-        raise DataError(f"{model.short} does not say what it was trained on; name --shards or --examples.")
-    for data in given:
-        check_task(model, data)
-        if data.facts["tokenizer_digest"] != model.facts["tokenizer_digest"]:
-            raise ConfigError(f"{data.short} was made with another tokenizer than {model.short}.")
+    model, data = job.inputs["model"], _data(job)
     module, encoder = open_model(model)
-    started = launch(
-        precision=config.precision,
-        threads=execution.threads,
-        micro_batch_size=execution.micro_batch_size,
-        program=STAGE.module,
-    )
-    if started.world_size > 1:
-        raise ConfigError("evaluation runs in one process: python -m train.evaluate REF.")
-    split = choose_split(config.split, *given)
-    module.to(started.accelerator.device)
-    started.accelerator.prepare_model(module, evaluation_mode=True)
-    module.eval()
-    with torch.inference_mode():
-        if isinstance(module, SequenceClassifier):
-            result = _score_classifier(module, encoder, data, split, started, execution.micro_batch_size)
-        elif shards:
-            masked = bool(model.facts.get("document_mask"))
-            result = _score_shards(module, encoder, shards, split, masked, started, execution.micro_batch_size)
-        else:
-            result = _score_assistant(module, encoder, data, split, started, config, execution.micro_batch_size)
+    launch = _launch(job)
+    split = choose_split(job.config.split, *data)
+    module.to(launch.accelerator.device)
+    launch.accelerator.prepare_model(module, evaluation_mode=True)
+    result = Scorer(job, encoder, split, launch).score(module.eval(), data)
     with job.draft() as draft:
         _write(draft.path, result, split)
-        draft.fact(scores=result.scores, split=split, task=model.facts["task"])
-        draft.domain.update(started.domain)
+        draft.fact(scores=result.scores, split=split, purpose=model.facts["purpose"])
+        draft.domain.update(launch.domain)
     return draft.artifact
 
 
-def check_task(model: Artifact, data: Artifact) -> None:
-    """Raise DataError when a model cannot be scored on `data`."""
-    wanted = "classification" if model.facts["task"] == "classifier" else "conversation"
-    if data.kind == "examples" and data.facts["task"] != wanted:
-        raise DataError(f"{data.short} holds {data.facts['task']} examples, and {model.short} needs {wanted} examples.")
+def _data(job: Job[EvaluateConfig, EvaluateExecution]) -> list[Artifact]:
+    """Return what the model is scored on, shard sets or one examples artifact, once it is known to fit the model."""
+    model = job.inputs["model"]
+    if all(role in job.inputs for role in DATA_ROLES):
+        raise UsageError("name --shards or --examples, not both.")
+    given = [artifact for role in DATA_ROLES for artifact in job.inputs_of(role)]
+    if not given:
+        raise DataError(f"{model.short} does not say what it was trained on; name --shards or --examples.")
+    for data in given:
+        check_fits(model, data)
+    return given
+
+
+def check_fits(model: Artifact, data: Artifact) -> None:
+    """Raise DataError when a model cannot be scored on `data`, and ConfigError when their tokenizers differ."""
+    wanted = "classification" if model.facts["purpose"] == "classifier" else "conversation"
+    if data.kind == "examples" and (found := data.facts["example_type"]) != wanted:
+        raise DataError(f"{data.short} holds {found} examples, and {model.short} needs {wanted} examples.")
     if data.kind == "shards" and wanted == "classification":
         raise DataError(f"{model.short} is a classifier and is scored on examples, not on {data.short}.")
+    if data.facts["tokenizer_digest"] != model.facts["tokenizer_digest"]:
+        raise ConfigError(f"{data.short} was made with another tokenizer than {model.short}.")
+
+
+def _launch(job: Job[EvaluateConfig, EvaluateExecution]) -> "Launch":
+    from train.launch import launch
+
+    started = launch(
+        precision=job.config.precision,
+        threads=job.execution.threads,
+        micro_batch_size=job.execution.micro_batch_size,
+        program=job.stage.module,
+    )
+    if started.world_size > 1:
+        raise ConfigError("evaluation runs in one process: python -m train.evaluate REF.")
+    return started
 
 
 def choose_split(wanted: str, *data: Artifact) -> str:
@@ -149,82 +150,84 @@ def choose_split(wanted: str, *data: Artifact) -> str:
     return split
 
 
-def _score_shards(
-    module: "CausalLM",
-    encoder: "TextEncoder",
-    shards: list[Artifact],
-    split: str,
-    masked: bool,
-    launch: "Launch",
-    batch_size: int,
-) -> Result:
-    """Score all shard sets together, every token alike, and where there are several also each by itself."""
-    from train.data import WindowData
-    from train.scoring import TokenBytes, score_windows
+@dataclass(frozen=True)
+class Scorer:
+    """Scores a model by what it is: each purpose has its own scores."""
 
-    length, sizes = module.config.context_length, TokenBytes.of(encoder.token_bytes)
+    job: Job[EvaluateConfig, EvaluateExecution]
+    encoder: "TextEncoder"
+    split: str
+    launch: "Launch"
 
-    def score(some: list[Artifact]) -> tuple[dict[str, float], int]:
-        data = WindowData.held_out(some, split, length, document_mask=masked)
-        return score_windows(module, data, sizes, launch, batch_size), len(data)
+    @property
+    def batch_size(self) -> int:
+        return self.job.execution.micro_batch_size
 
-    scores, windows = score(shards)
-    alone = {one.short: score([one])[0] for one in shards} if len(shards) > 1 else {}
-    return Result(scores, [], {"windows": windows, **({"by_shards": alone} if alone else {})})
+    def score(self, module: "CausalLM | SequenceClassifier", data: list[Artifact]) -> Result:
+        """Score a classifier on its examples, a language model on shards, and on conversations by its replies."""
+        import torch
 
+        from model.heads import SequenceClassifier
 
-def _score_classifier(
-    module: "SequenceClassifier", encoder: "TextEncoder", data: Artifact, split: str, launch: "Launch", batch_size: int
-) -> Result:
-    from train.data import ExampleData
-    from train.objectives import classification_scores, confusion_matrix
-    from train.scoring import predict_labels
+        with torch.inference_mode():
+            if isinstance(module, SequenceClassifier):
+                return self.classifier(module, data[0])
+            if data[0].kind == "shards":
+                return self.language_model(module, data)
+            return self.assistant(module, data[0])
 
-    if data.facts.get("labels") != list(module.labels):
-        raise DataError(
-            f"{data.short} has the labels {data.facts.get('labels')}, the classifier {list(module.labels)}."
-        )
-    rows = ExampleData(data, split, module.config.context_length)
-    found, right = predict_labels(module, rows, launch, batch_size), rows.column("label")
-    names = module.labels
-    predictions = [
-        {"text": encoder.decode(ids), "label": names[label], "predicted": names[guess]}
-        for ids, label, guess in zip(rows.column("input_ids"), right, found, strict=True)
-    ]
-    matrix = confusion_matrix(right, found, len(names))
-    return Result(
-        classification_scores(right, found, len(names)), predictions, {"labels": list(names), "confusion": matrix}
-    )
+    def language_model(self, module: "CausalLM", shards: list[Artifact]) -> Result:
+        """Score all shard sets together, every token alike, and where there are several also each by itself."""
+        from train.data import WindowData
+        from train.scoring import TokenBytes, score_windows
 
+        length, sizes = module.config.context_length, TokenBytes.of(self.encoder.token_bytes)
+        masked = bool(self.job.inputs["model"].facts.get("document_mask"))
 
-def _score_assistant(
-    module: "CausalLM",
-    encoder: "TextEncoder",
-    data: Artifact,
-    split: str,
-    launch: "Launch",
-    config: EvaluateConfig,
-    batch_size: int,
-) -> Result:
-    from model.decoding import generate
-    from train.data import ExampleData
-    from train.scoring import TokenBytes, prompt_of, score_conversations
+        def score(some: list[Artifact]) -> tuple[dict[str, float], int]:
+            data = WindowData.held_out(some, self.split, length, document_mask=masked)
+            return score_windows(module, data, sizes, self.launch, self.batch_size), len(data)
 
-    rows = ExampleData(data, split, module.config.context_length)
-    scores = score_conversations(module, rows, TokenBytes.of(encoder.token_bytes), launch, batch_size)
-    sampling = Sampling(temperature=0.0, max_new_tokens=config.max_new_tokens)
-    predictions = []
-    for row in _spread(len(rows), config.replies):
-        prompt, reference = prompt_of(rows, row)
-        reply = generate(module, prompt, sampling, stop_ids=encoder.stop_ids, banned_ids=encoder.role_ids)
-        predictions.append(
-            {
-                "prompt": encoder.decode(prompt),
-                "reply": encoder.decode(list(reply)),
-                "reference": encoder.decode(reference),
-            }
-        )
-    return Result(scores, predictions, {})
+        scores, windows = score(shards)
+        alone = {one.short: score([one])[0] for one in shards} if len(shards) > 1 else {}
+        return Result(scores, more={"windows": windows, **({"by_shards": alone} if alone else {})})
+
+    def classifier(self, module: "SequenceClassifier", examples: Artifact) -> Result:
+        """Score the labels that a classifier gives, and say for each text which one that is."""
+        from train.data import ExampleData
+        from train.objectives import classification_scores, confusion_matrix
+        from train.scoring import predict_labels
+
+        names = module.labels
+        if (labels := examples.facts.get("labels")) != list(names):
+            raise DataError(f"{examples.short} has the labels {labels}, the classifier {list(names)}.")
+        rows = ExampleData(examples, self.split, module.config.context_length)
+        found, right = predict_labels(module, rows, self.launch, self.batch_size), rows.column("label")
+        predictions = [
+            {"text": self.encoder.decode(ids), "label": names[label], "predicted": names[guess]}
+            for ids, label, guess in zip(rows.column("input_ids"), right, found, strict=True)
+        ]
+        matrix = confusion_matrix(right, found, len(names))
+        scores = classification_scores(right, found, len(names))
+        return Result(scores, predictions, {"labels": list(names), "confusion": matrix})
+
+    def assistant(self, module: "CausalLM", examples: Artifact) -> Result:
+        """Score the replies of a split, and let the model reply to some of its prompts itself."""
+        from model.decoding import generate
+        from train.data import ExampleData
+        from train.scoring import TokenBytes, prompt_of, score_conversations
+
+        config, encoder = self.job.config, self.encoder
+        rows = ExampleData(examples, self.split, module.config.context_length)
+        scores = score_conversations(module, rows, TokenBytes.of(encoder.token_bytes), self.launch, self.batch_size)
+        sampling = Sampling(temperature=0.0, max_new_tokens=config.max_new_tokens)
+        predictions = []
+        for row in _spread(len(rows), config.replies):
+            prompt, reference = prompt_of(rows, row)
+            reply = generate(module, prompt, sampling, stop_ids=encoder.stop_ids, banned_ids=encoder.role_ids)
+            texts = {"prompt": prompt, "reply": list(reply), "reference": reference}
+            predictions.append({name: encoder.decode(ids) for name, ids in texts.items()})
+        return Result(scores, predictions)
 
 
 def _spread(size: int, count: int) -> list[int]:

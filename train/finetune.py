@@ -68,7 +68,7 @@ def finetuning_stage(
     )
 
 
-def open_base(inputs: dict[str, Artifact], config: FinetuneConfig, task: str) -> "tuple[CausalLM, TextEncoder]":
+def open_base(inputs: dict[str, Artifact], config: FinetuneConfig, example_type: str) -> "tuple[CausalLM, TextEncoder]":
     """Load the base model with the dropout asked for; examples, tokenizer and model must belong together.
 
     Raises DataError for a model or examples of another kind, ConfigError for another tokenizer.
@@ -77,8 +77,8 @@ def open_base(inputs: dict[str, Artifact], config: FinetuneConfig, task: str) ->
     from model.open import open_model
 
     base, examples = inputs["base"], inputs["examples"]
-    if examples.facts["task"] != task:
-        raise DataError(f"{examples.short} holds {examples.facts['task']} examples, and {task} examples are needed.")
+    if (found := examples.facts["example_type"]) != example_type:
+        raise DataError(f"{examples.short} holds {found} examples, and {example_type} examples are needed.")
     check_tokenizer(inputs["tokenizer"], base, examples)
     module, encoder = open_model(base)
     if not isinstance(module, CausalLM):

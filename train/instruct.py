@@ -22,8 +22,7 @@ def run(job: Job[FinetuneConfig, TrainingExecution]) -> Artifact | None:
     """Go on from the base model with conversations, and run the loop."""
     from model.decoding import generate
     from train.data import ExampleData, count_targets
-    from train.loop import Task
-    from train.objectives import next_token_loss
+    from train.objectives import Objective, next_token_loss
     from train.scoring import TokenBytes, prompt_of, score_conversations
 
     config, execution, examples = job.config, job.execution, job.inputs["examples"]
@@ -38,7 +37,7 @@ def run(job: Job[FinetuneConfig, TrainingExecution]) -> Artifact | None:
         reply = generate(module, prompt, sampling, stop_ids=encoder.stop_ids, banned_ids=encoder.role_ids)
         return f"{encoder.decode(prompt)} -> {encoder.decode(list(reply))}"
 
-    task = Task(
+    objective = Objective(
         samples=len(data),
         batch=data.conversations,
         targets=count_targets,
@@ -46,7 +45,7 @@ def run(job: Job[FinetuneConfig, TrainingExecution]) -> Artifact | None:
         evaluate=lambda module: score_conversations(module, held_out, token_bytes, started, execution.micro_batch_size),
         sample=sample,
     )
-    return train_and_publish(job, started, module, task, purpose="assistant")
+    return train_and_publish(job, started, module, objective, purpose="assistant")
 
 
 STAGE = finetuning_stage("train.instruct", run)

@@ -1,4 +1,4 @@
-"""Machinery: processes, device, precision: one place builds the Accelerator, and refuses launches that lie.
+"""Machinery: set up processes, device and precision (the Accelerator); refuse a launch with too few processes.
 
 On a machine without GPU `accelerate launch --cpu --num_processes 2` runs one process without a word, and
 `--multi_gpu` runs two that know nothing of each other unless the program asks for the CPU.
@@ -56,35 +56,42 @@ def launch(
     Raises UsageError for a launch that would not do what it says.
     """
     import torch
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState, GradientState, PartialState
 
     _refuse_silent_single_process(program)
     has_gpu = torch.accelerator.is_available()
-    if not has_gpu:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     count = threads or max(1, default_workers() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     torch.set_num_threads(count)
     if not has_gpu:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         keep_memory()  # fresh pages for every large tensor cost a fifth of a training step
     chosen = _frozen_precision(precision, run_folder)
-    if AcceleratorState._shared_state.get("_mixed_precision") is not None:  # a second run in one process
-        AcceleratorState._reset_state(reset_partial_state=PartialState().num_processes == 1)
-        GradientState._reset_state()
-    accelerator = Accelerator(cpu=not has_gpu, mixed_precision="bf16" if chosen == "bf16" else "no")
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if accelerator.num_processes != world:
-        raise UsageError(f"the launcher speaks of {world} processes and {accelerator.num_processes} found each other.")
+    accelerator = _accelerator(chosen, has_gpu=has_gpu)
     domain = {
         "device": str(accelerator.device.type),
         "processor": processor(has_gpu=has_gpu),
         "torch": version_of("torch").partition("+")[0],
         "threads": count,
-        "world_size": world,
+        "world_size": accelerator.num_processes,
         "micro_batch_size": micro_batch_size,
         "precision": chosen,
     }
     return Launch(accelerator=accelerator, domain=domain)
+
+
+def _accelerator(precision: Literal["fp32", "bf16"], *, has_gpu: bool) -> "Accelerator":
+    """Let the processes of the launch find each other; raise UsageError when not all of them do."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    # The precision is process-wide state in accelerate: of a second run in one process it must be forgotten first.
+    if AcceleratorState._shared_state.get("_mixed_precision") is not None:
+        AcceleratorState._reset_state(reset_partial_state=PartialState().num_processes == 1)
+        GradientState._reset_state()
+    accelerator = Accelerator(cpu=not has_gpu, mixed_precision="bf16" if precision == "bf16" else "no")
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != world:
+        raise UsageError(f"the launcher speaks of {world} processes and {accelerator.num_processes} found each other.")
+    return accelerator
 
 
 def _refuse_silent_single_process(program: str) -> None:

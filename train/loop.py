@@ -1,7 +1,6 @@
-"""Machinery: THE loop: accumulate, clip, step, log, evaluate, checkpoint, resume; for every task.
+"""Machinery: the training loop: accumulate, clip, step, log, evaluate, checkpoint, resume; for every objective.
 
-A task is a value: how many samples there are, how some of them become a batch, the loss of a batch, and how the
-network is scored.  Everything random is a function of (seed, what, counter), so where a run is, is a step number.
+Everything random is a function of (seed, what, counter), so where a run is, is a step number.
 """
 
 import math
@@ -10,57 +9,36 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from types import FrameType
+from typing import Generic
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from model.storage import Model
 from pipeline.artifacts.lease import Lease
 from pipeline.errors import ConfigError, StoppedError
-from pipeline.loading.order import Indices, Order, SampleOrder, derive_seed, share_of
+from pipeline.loading.order import Indices, Order, derive_seed, share_of
 from pipeline.runtime.console import say
 from train.checkpoint import Checkpoints, TrainerState
 from train.config import TrainingConfig, TrainingExecution
+from train.data import micro_batches
 from train.launch import Launch, check_world
+from train.objectives import Batch, M, Objective
 from train.optim import Optimizers, learning_rate_factor
 from train.record import Record
 
-Batch: TypeAlias = dict[str, Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """What differs between pretraining, classifying and instructing."""
-
-    samples: int
-    """in an epoch"""
-    order: SampleOrder | None = None
-    """which samples come when; None: epoch after epoch of all of them"""
-    batch: Callable[[Indices], Batch]
-    """samples become tensors, `labels` among them"""
-    loss: Callable[[Any, Batch], Tensor]
-    """summed over the targets of a batch"""
-    targets: Callable[[Batch], int]
-    """how many targets a batch has"""
-    evaluate: Callable[[Any], dict[str, float]]
-    """the scores on held-out data"""
-    sample: Callable[[Any], str | None] = lambda module: None
-    """something to read"""
-    unit: str = "tok"
-    """what a target is, in the log"""
-
 
 @dataclass(kw_only=True)
-class Loop:
-    """One run: a network, a task, and where it is."""
+class Loop(Generic[M]):
+    """One run: a network, an objective, and where it is."""
 
     launch: Launch
-    task: Task
+    objective: Objective[M]
     config: TrainingConfig
     max_steps: int
     execution: TrainingExecution
-    module: Model
+    module: M
     record: Record
     checkpoints: Checkpoints
     lease: Lease | None
@@ -76,7 +54,7 @@ class Loop:
         self.module.to(self.launch.accelerator.device)
         self._model = self.launch.accelerator.prepare_model(self.module)
         self._optimizers = Optimizers(self.module, self.config.optimizer)
-        self._order = self.task.order or Order(self.task.samples, self.config.seed)
+        self._order = self.objective.order or Order(self.objective.samples, self.config.seed)
         self._restore()
         self._begun = time.monotonic() - self.state.seconds
         self._saved = time.monotonic()
@@ -96,21 +74,21 @@ class Loop:
         """Do one optimizer step over one global batch."""
         state, size = self.state, self.config.global_batch_size
         mine = share_of(self._order.at(state.samples, size), self.launch.rank, self.launch.world_size)
-        batches = [self._batch(part) for part in _parts(mine, self.execution.micro_batch_size)]
-        targets = self._sum(sum(self.task.targets(batch) for batch in batches))
+        batches = [self._batch(part) for part in micro_batches(mine, self.execution.micro_batch_size)]
+        targets = self._sum(sum(self.objective.targets(batch) for batch in batches))
         self._model.train()
         loss = torch.zeros((), device=self.launch.accelerator.device)
         for micro, batch in enumerate(batches):
             torch.manual_seed(derive_seed(self.config.seed, "dropout", state.step, micro, self.launch.rank))
             is_last = micro + 1 == len(batches)
             with nullcontext() if is_last else self.launch.accelerator.no_sync(self._model):
-                part = self.task.loss(self._model, batch)
+                part = self.objective.loss(self._model, batch)
                 # The gradient is the mean over processes, the objective a mean over all targets of the batch.
                 self.launch.accelerator.backward(part * (self.launch.world_size / targets))
             loss += part.detach()
         self._finish_step(loss, int(targets), mine)
 
-    def _finish_step(self, loss: Tensor, targets: int, mine: Indices) -> None:
+    def _finish_step(self, loss: Float[Tensor, ""], targets: int, mine: Indices) -> None:
         config, step = self.config.optimizer, self.state.step
         limit = config.max_grad_norm or math.inf
         grad_norm = nn.utils.clip_grad_norm_(self.module.parameters(), limit)
@@ -142,7 +120,7 @@ class Loop:
 
     def _batch(self, samples: Indices) -> Batch:
         device = self.launch.accelerator.device
-        return {name: tensor.to(device, non_blocking=True) for name, tensor in self.task.batch(samples).items()}
+        return {name: tensor.to(device, non_blocking=True) for name, tensor in self.objective.batch(samples).items()}
 
     def _check_finite(self, loss: float, grad_norm: float) -> None:
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
@@ -157,8 +135,8 @@ class Loop:
     def _evaluate(self) -> dict[str, float]:
         self._model.eval()
         with self.record.paused(), torch.inference_mode():
-            scores = self.task.evaluate(self.module)
-            sample = self.task.sample(self.module) if self.launch.is_main else None
+            scores = self.objective.evaluate(self.module)
+            sample = self.objective.sample(self.module) if self.launch.is_main else None
         self.record.evaluation(self.state.step, scores, sample)
         return scores
 
@@ -227,11 +205,6 @@ def sum_over(launch: Launch, value: float) -> float:
     return float(launch.accelerator.reduce(tensor, reduction="sum").item())
 
 
-def _parts(samples: Indices, size: int) -> Iterator[Indices]:
-    for start in range(0, len(samples), size):
-        yield samples[start : start + size]
-
-
 @dataclass
 class _StopFlag:
     name: str | None = None
@@ -245,7 +218,7 @@ def _stop_flag() -> Iterator[_StopFlag]:
     """Turn SIGTERM and the first Ctrl-C into a flag that the loop looks at between steps."""
     flag = _StopFlag()
 
-    def set_flag(signum: int, frame: Any) -> None:
+    def set_flag(signum: int, frame: FrameType | None) -> None:
         if flag.is_set() and signum == signal.SIGINT:
             raise KeyboardInterrupt
         flag.name = signal.Signals(signum).name

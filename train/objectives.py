@@ -1,20 +1,52 @@
-"""Machinery: what is minimised, per task, and the scores that tell how well.
+"""Machinery: objectives, what training minimises and on which samples; their losses, and the scores that tell how well.
 
 B batch, T time, V vocabulary, L labels.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeAlias, TypeVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
+
+from model.heads import CausalLM, SequenceClassifier
+from pipeline.loading.order import Indices, SampleOrder
+
+M = TypeVar("M", bound=CausalLM | SequenceClassifier)
+
+Batch: TypeAlias = dict[str, Tensor]
+"""tensors by name, `input_ids` [B, T] and `labels` among them"""
 
 IGNORE_INDEX = -100
 
 CHUNK_ROWS = 256
 """positions whose log-softmax is in memory at once: the intermediate results then stay in the cache"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective(Generic[M]):
+    """What differs between pretraining, classifying and instructing."""
+
+    samples: int
+    """in an epoch"""
+    order: SampleOrder | None = None
+    """which samples come when; None: epoch after epoch of all of them"""
+    batch: Callable[[Indices], Batch]
+    """samples become tensors"""
+    loss: Callable[[nn.Module, Batch], Float[Tensor, ""]]
+    """summed over the targets of a batch; the module is the network as it is trained, wrapped for several processes"""
+    targets: Callable[[Batch], int]
+    """how many targets a batch has"""
+    evaluate: Callable[[M], dict[str, float]]
+    """the scores on held-out data"""
+    sample: Callable[[M], str | None] = lambda module: None
+    """something to read"""
+    unit: str = "tok"
+    """what a target is, in the log"""
 
 
 def logits_of(module: Callable[..., Tensor], batch: Mapping[str, Tensor]) -> Float[Tensor, "B T V"]:

@@ -24,7 +24,12 @@ from train.training import (
 )
 
 if TYPE_CHECKING:
+    from model.heads import CausalLM
     from pipeline.loading.mixture import Mixture
+    from pipeline.tokenization.text_encoder import TextEncoder
+    from train.data import WindowData
+    from train.launch import Launch
+    from train.objectives import Objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +57,6 @@ class PretrainConfig(TrainingConfig):
                 f"pretrain.global_batch_tokens must be a multiple of model.context_length, got "
                 f"{self.global_batch_tokens} and {self.model.context_length}."
             )
-
         if self.weights:
             from pipeline.loading.mixture import whole_shares
 
@@ -64,42 +68,62 @@ class PretrainConfig(TrainingConfig):
 
 
 def run(job: Job[PretrainConfig, TrainingExecution]) -> Artifact | None:
-    """Build the network and its task, and run the loop."""
-    from model.decoding import generate
+    """Build the network and its objective, and run the loop."""
     from model.gpt import init_weights
     from model.heads import CausalLM
     from pipeline.tokenization.text_encoder import TextEncoder
-    from train.data import WindowData, count_targets
-    from train.loop import Task
-    from train.objectives import logits_of, next_token_loss
+
+    config, shards = job.config, job.inputs_of("shards")
+    encoder = TextEncoder.of(check_tokenizer(job.inputs["tokenizer"], *shards))
+    data, held_out = _windows(config, shards)
+    launch = start(job)
+    module = CausalLM(GPTConfig.of(config.model, vocab_size=encoder.vocab_size))
+    init_weights(module, config.seed)
+    objective = _objective(job, encoder, data, held_out, launch)
+    facts = {"document_mask": True} if config.document_mask else {}
+    return train_and_publish(job, launch, module, objective, purpose="pretrained", facts=facts)
+
+
+def _windows(config: PretrainConfig, shards: list[Artifact]) -> "tuple[WindowData, WindowData]":
+    """Return the windows to learn from, and those to be scored on."""
+    from train.data import WindowData
+
+    length, masked = config.model.context_length, config.document_mask
+    return (
+        WindowData.training(shards, length, config.stride, document_mask=masked),
+        WindowData.held_out(shards, "validation", length, document_mask=masked),
+    )
+
+
+def _objective(
+    job: Job[PretrainConfig, TrainingExecution],
+    encoder: "TextEncoder",
+    data: "WindowData",
+    held_out: "WindowData",
+    launch: "Launch",
+) -> "Objective[CausalLM]":
+    """Predict the next token, everywhere."""
+    from model.decoding import generate
+    from train.data import count_targets
+    from train.objectives import Objective, logits_of, next_token_loss
     from train.scoring import TokenBytes, score_windows
 
-    config, execution, shards = job.config, job.execution, job.inputs_of("shards")
-    encoder = TextEncoder.of(check_tokenizer(job.inputs["tokenizer"], *shards))
-    length, masked = config.model.context_length, config.document_mask
-    data = WindowData.training(shards, length, config.stride, document_mask=masked)
-    held_out = WindowData.held_out(shards, "validation", length, document_mask=masked)
-    token_bytes = TokenBytes.of(encoder.token_bytes)
-    started = start(job)
+    config, token_bytes = job.config, TokenBytes.of(encoder.token_bytes)
     prompt = encoder.encode(config.sample_prompt) or [encoder.end_of_text]
 
-    def sample(module: CausalLM) -> str:
+    def sample(module: "CausalLM") -> str:
         ids = generate(module, prompt, Sampling(seed=config.seed), stop_ids=frozenset([encoder.end_of_text]))
         return config.sample_prompt + encoder.decode(list(ids))
 
-    task = Task(
+    return Objective(
         samples=len(data),
         order=_order(config, data.sizes),
         batch=data.batch,
         targets=count_targets,
         loss=lambda module, batch: next_token_loss(logits_of(module, batch), batch["labels"]),
-        evaluate=lambda module: score_windows(module, held_out, token_bytes, started, execution.micro_batch_size),
+        evaluate=lambda module: score_windows(module, held_out, token_bytes, launch, job.execution.micro_batch_size),
         sample=sample,
     )
-    module = CausalLM(GPTConfig.of(config.model, vocab_size=encoder.vocab_size))
-    init_weights(module, config.seed)
-    facts = {"document_mask": True} if masked else {}
-    return train_and_publish(job, started, module, task, purpose="pretrained", facts=facts)
 
 
 def _order(config: PretrainConfig, sizes: tuple[int, ...]) -> "Mixture | None":

@@ -6,21 +6,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from pipeline.loading.order import Indices, share_of
 from pipeline.runtime.console import progress
-from train.data import Batch, ExampleData, WindowData
+from train.data import ExampleData, WindowData, micro_batches
 from train.launch import Launch
 from train.loop import sum_over
-from train.objectives import classification_scores, language_scores, logits_of, token_losses
+from train.objectives import Batch, classification_scores, language_scores, logits_of, token_losses
 
 
 @dataclass(frozen=True)
 class TokenBytes:
     """How many bytes of text each id stands for; none for control ids."""
 
-    counts: Tensor
+    counts: Int[Tensor, " V"]
 
     @classmethod
     def of(cls, token_bytes: Sequence[bytes]) -> "TokenBytes":
@@ -46,8 +47,8 @@ def score_windows(
     module: nn.Module, data: WindowData, token_bytes: TokenBytes, launch: Launch, batch_size: int
 ) -> dict[str, float]:
     """Score all held-out windows, of however many shard sets; each process takes a part of them."""
-    parts = parts_of(share_of(np.arange(len(data)), launch.rank, launch.world_size), batch_size)
-    batches = progress(map(data.batch, parts), total=len(parts), label="scoring", unit="batches")
+    mine = _share(len(data), launch, batch_size)
+    batches = progress(map(data.batch, mine), total=len(mine), label="scoring", unit="batches")
     return score_language(module, batches, token_bytes, launch)
 
 
@@ -55,9 +56,8 @@ def score_conversations(
     module: nn.Module, data: ExampleData, token_bytes: TokenBytes, launch: Launch, batch_size: int
 ) -> dict[str, float]:
     """Score the assistant's tokens of a split."""
-    mine = share_of(np.arange(len(data)), launch.rank, launch.world_size)
-    parts = parts_of(mine, batch_size)
-    batches = progress(map(data.conversations, parts), total=len(parts), label="scoring", unit="batches")
+    mine = _share(len(data), launch, batch_size)
+    batches = progress(map(data.conversations, mine), total=len(mine), label="scoring", unit="batches")
     return score_language(module, batches, token_bytes, launch)
 
 
@@ -65,10 +65,9 @@ def predict_labels(module: nn.Module, data: ExampleData, launch: Launch, batch_s
     """Return the likeliest label of every row of a split, on every process."""
     from accelerate.utils import gather_object
 
-    mine = share_of(np.arange(len(data)), launch.rank, launch.world_size)
     found: list[int] = []
-    for part in parts_of(mine, batch_size):
-        batch = {name: tensor.to(launch.accelerator.device) for name, tensor in data.labelled(part).items()}
+    for rows in _share(len(data), launch, batch_size):
+        batch = {name: tensor.to(launch.accelerator.device) for name, tensor in data.labelled(rows).items()}
         found += module(batch["input_ids"], batch["lengths"]).argmax(-1).tolist()
     gathered: list[Any] = gather_object(found)
     return [int(label) for label in gathered]
@@ -81,9 +80,9 @@ def score_labels(
     return classification_scores(data.column("label"), predict_labels(module, data, launch, batch_size), n_labels)
 
 
-def parts_of(samples: Indices, size: int) -> list[Indices]:
-    """Cut samples into batches."""
-    return [samples[start : start + size] for start in range(0, len(samples), size)]
+def _share(samples: int, launch: Launch, batch_size: int) -> list[Indices]:
+    """Return the batches of this process's share of a split's samples."""
+    return micro_batches(share_of(np.arange(samples), launch.rank, launch.world_size), batch_size)
 
 
 def prompt_of(data: ExampleData, row: int) -> tuple[list[int], list[int]]:

@@ -13,8 +13,8 @@ from train.config import TrainingExecution
 from train.launch import Launch
 
 if TYPE_CHECKING:
-    from model.storage import Model
-    from train.loop import Loop, Task
+    from train.loop import Loop
+    from train.objectives import M, Objective
 
 
 def start(job: Job[Any, TrainingExecution]) -> Launch:
@@ -60,8 +60,8 @@ def check_tokenizer(tokenizer: Artifact, *made_with: Artifact) -> Artifact:
 def train_and_publish(
     job: Job[Any, TrainingExecution],
     launch: Launch,
-    module: "Model",
-    task: "Task",
+    module: "M",
+    objective: "Objective[M]",
     *,
     purpose: str,
     facts: Mapping[str, JSON] | None = None,
@@ -70,34 +70,39 @@ def train_and_publish(
 
     `facts` is what else those who use the model must know.  Only the main process has an artifact to return.
     """
-    from train.checkpoint import Checkpoints
-    from train.loop import Loop
-    from train.record import Record
-
     job.run_folder.mkdir(parents=True, exist_ok=True)
-    max_steps = job.config.steps(task.samples)
-    loop = Loop(
-        launch=launch,
-        task=task,
-        config=job.config,
-        max_steps=max_steps,
-        execution=job.execution,
-        module=module,
-        lease=job.lease,
-        record=Record(job.run_folder, max_steps, active=launch.is_main, unit=task.unit),
-        checkpoints=Checkpoints(job.run_folder, keep=job.execution.save_total_limit),
-    )
+    loop = _loop(job, launch, module, objective)
     scores = loop.run()
     launch.accelerator.wait_for_everyone()
-    artifact = _publish(job, loop, scores, {**(facts or {}), "task": purpose}) if launch.is_main else None
+    artifact = _publish(job, loop, scores, {**(facts or {}), "purpose": purpose}) if launch.is_main else None
     launch.accelerator.wait_for_everyone()
     if launch.world_size > 1:
         launch.accelerator.end_training()
     return artifact
 
 
+def _loop(job: Job[Any, TrainingExecution], launch: Launch, module: "M", objective: "Objective[M]") -> "Loop[M]":
+    """Set the loop up in the job's run folder, where an earlier attempt may have left checkpoints."""
+    from train.checkpoint import Checkpoints
+    from train.loop import Loop
+    from train.record import Record
+
+    max_steps = job.config.steps(objective.samples)
+    return Loop(
+        launch=launch,
+        objective=objective,
+        config=job.config,
+        max_steps=max_steps,
+        execution=job.execution,
+        module=module,
+        lease=job.lease,
+        record=Record(job.run_folder, max_steps, active=launch.is_main, unit=objective.unit),
+        checkpoints=Checkpoints(job.run_folder, keep=job.execution.save_total_limit),
+    )
+
+
 def _publish(
-    job: Job[Any, TrainingExecution], loop: "Loop", scores: dict[str, float], facts: dict[str, JSON]
+    job: Job[Any, TrainingExecution], loop: "Loop[M]", scores: dict[str, float], facts: dict[str, JSON]
 ) -> Artifact:
     from model.storage import save
 
@@ -132,11 +137,11 @@ def _domain(domains: tuple[dict[str, JSON], ...]) -> dict[str, JSON]:
 def summarize_model(artifact: Artifact) -> str:
     """Say in a line what a model is for, and how large and how trained it is."""
     facts = artifact.facts
-    return f"{facts['task']}, {facts['parameters']:,} parameters, {facts['steps']:,} steps"
+    return f"{facts['purpose']}, {facts['parameters']:,} parameters, {facts['steps']:,} steps"
 
 
 def next_commands_of_model(artifact: Artifact) -> list[str]:
     """Return what a person would type next with a model."""
-    use = {"assistant": "model.chat {}", "pretrained": 'model.generate {} "Once"'}.get(artifact.facts["task"])
+    use = {"assistant": "model.chat {}", "pretrained": 'model.generate {} "Once"'}.get(artifact.facts["purpose"])
     commands = [f"python -m {use.format(artifact.short)}"] if use else []
     return [*commands, f"python -m train.evaluate {artifact.short}"]

@@ -17,14 +17,14 @@ from pipeline.errors import DataError, IntegrityError, MissingError
 def test_a_model_is_opened_with_the_encoder_it_was_trained_with(tiny: Any) -> None:
     opened = open_language_model(tiny.store.root, "tiny.pretrain")
     assert isinstance(opened.module, CausalLM) and not opened.module.training
-    assert opened.task == "pretrained" and opened.artifact.id == tiny["pretrain"].id
+    assert opened.purpose == "pretrained" and opened.artifact.id == tiny["pretrain"].id
     assert opened.module.config.vocab_size == opened.encoder.vocab_size == tiny["tokenizer"].facts["vocab_size"]
     assert opened.encoder.decode(opened.encoder.encode("An oak.")) == "An oak."
 
 
-@pytest.mark.parametrize("step, task", [("pretrain", "pretrained"), ("assistant", "assistant")])
-def test_a_model_knows_what_it_was_trained_for(step: str, task: str, tiny: Any) -> None:
-    assert open_language_model(tiny.store.root, tiny[step].reference).task == task
+@pytest.mark.parametrize("step, purpose", [("pretrain", "pretrained"), ("assistant", "assistant")])
+def test_a_model_knows_what_it_was_trained_for(step: str, purpose: str, tiny: Any) -> None:
+    assert open_language_model(tiny.store.root, tiny[step].reference).purpose == purpose
 
 
 def test_a_model_outside_the_store_is_opened_by_its_path(tiny: Any, tmp_path: Path) -> None:
@@ -68,4 +68,4 @@ def test_every_file_is_checked_before_it_is_used(name: str, copied: Artifact) ->
 
 def test_the_payload_says_what_the_facts_say(tiny: Any) -> None:
     page = json.loads((tiny["pretrain"].payload / "config.json").read_text())
-    assert page["model"] == tiny["pretrain"].facts["model"] and page["task"] == "causal_lm"
+    assert page["model"] == tiny["pretrain"].facts["model"] and page["architecture"] == "causal_lm"

@@ -129,7 +129,7 @@ def test_a_config_that_makes_no_sense_is_bad_data(fields: dict[str, object], fol
         load(folder)
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"task": "other", "model": {"vocab_size": 5}, "labels": []}'])
+@pytest.mark.parametrize("content", ["[]", "{}", '{"architecture": "other", "model": {"vocab_size": 5}, "labels": []}'])
 def test_a_config_of_something_else_is_bad_data(content: str, folder: Path) -> None:
     (folder / "config.json").write_text(content)
     with pytest.raises(DataError, match=r"config\.json"):

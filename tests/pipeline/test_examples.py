@@ -53,7 +53,7 @@ def examples(chain: Any, tmp_path: Path) -> Callable[..., Artifact]:
 @pytest.fixture
 def talks(examples: Callable[..., Artifact]) -> Callable[..., Artifact]:
     """Make conversations of rows."""
-    return lambda rows, *arguments: examples(rows, "--task", "conversation", *arguments)
+    return lambda rows, *arguments: examples(rows, "--example-type", "conversation", *arguments)
 
 
 @pytest.fixture
@@ -290,7 +290,7 @@ def test_all_questions_of_a_row_are_in_one_split(chain: Any, tmp_path: Path, enc
 
     artifact = chain.bench.make(
         "pipeline.examples",
-        *("--cards", str(tmp_path / "towns.md"), "--task", "conversation"),
+        *("--cards", str(tmp_path / "towns.md"), "--example-type", "conversation"),
         *("--tokenizer", chain.tokenizer.reference),
     )
 

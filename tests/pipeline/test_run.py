@@ -203,7 +203,7 @@ def test_a_text_of_ones_own_is_said_not_to_reach_the_steps_that_read_cards(
     recipe = tmp_path / "both.toml"
     recipe.write_text(
         '[corpus]\ncards = ["tiny_stories"]\n[tokenizer]\ninputs = { corpus = "corpus" }\nvocab_size = 290\n'
-        '[dialogues]\nstage = "examples"\ntask = "conversation"\ninputs = { tokenizer = "tokenizer" }\n'
+        '[dialogues]\nstage = "examples"\nexample_type = "conversation"\ninputs = { tokenizer = "tokenizer" }\n'
         'cards = ["tiny_dialogues"]\n'
     )
 

@@ -1,4 +1,4 @@
-"""Machinery: a small network, a small task of unequal samples, and the loop over them in this process."""
+"""Machinery: a small network, a small objective of unequal samples, and the loop over them in this process."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,11 +15,11 @@ from model.heads import CausalLM
 from pipeline.loading.order import Indices
 from train.checkpoint import Checkpoints
 from train.config import TrainingExecution
-from train.data import Batch, count_targets
+from train.data import count_targets
 from train.finetune import FinetuneConfig
 from train.launch import Launch, launch
-from train.loop import Loop, Task
-from train.objectives import IGNORE_INDEX, next_token_loss
+from train.loop import Loop
+from train.objectives import IGNORE_INDEX, Batch, Objective, next_token_loss
 from train.optim import OptimizerConfig
 from train.record import Record
 
@@ -64,19 +64,19 @@ def small_network(dropout: float = 0.0) -> CausalLM:
     return module
 
 
-def small_task(**changes: Any) -> Task:
-    task = Task(
+def small_objective(**changes: Any) -> Objective[CausalLM]:
+    objective = Objective(
         samples=SAMPLES,
         batch=batch_of,
         targets=count_targets,
         loss=lambda module, batch: next_token_loss(module(batch["input_ids"]), batch["labels"]),
         evaluate=lambda module: {"loss": 0.0},
     )
-    return replace(task, **changes)
+    return replace(objective, **changes)
 
 
 @pytest.fixture
-def loop(started: Launch, tmp_path: Path) -> Callable[..., Loop]:
+def loop(started: Launch, tmp_path: Path) -> Callable[..., Loop[CausalLM]]:
     """Build a loop of eight steps over eight samples each in the folder `name` of this test."""
 
     def build(
@@ -85,16 +85,16 @@ def loop(started: Launch, tmp_path: Path) -> Callable[..., Loop]:
         dropout: float = 0.2,
         max_steps: int = 8,
         optimizer: OptimizerConfig | None = None,
-        task: Task | None = None,
+        objective: Objective[CausalLM] | None = None,
         lease: Any = None,
         **execution: Any,
-    ) -> Loop:
+    ) -> Loop[CausalLM]:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         how = TrainingExecution(**{"micro_batch_size": 4, "logging_steps": 1, "threads": 1, **execution})
         return Loop(
             launch=started,
-            task=task or small_task(),
+            objective=objective or small_objective(),
             config=FinetuneConfig(
                 global_batch_examples=8,
                 seed=11,

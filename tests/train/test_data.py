@@ -12,7 +12,7 @@ import torch
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.tables.arrow import write_batch
-from train.data import ExampleData, WindowData, count_targets, pad
+from train.data import ExampleData, WindowData, count_targets, micro_batches, pad
 from train.objectives import IGNORE_INDEX
 
 
@@ -188,6 +188,11 @@ def test_examples_without_the_split_are_refused(tmp_path: Path) -> None:
 def test_rows_are_padded_with_the_value_asked_for() -> None:
     assert pad([[1, 2], [3]], -100).tolist() == [[1, 2], [3, -100]]
     assert pad([[1]], 0).dtype == torch.int64
+
+
+def test_micro_batches_cover_every_sample_once() -> None:
+    assert [batch.tolist() for batch in micro_batches(np.arange(7), 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert micro_batches(np.arange(0), 3) == []
 
 
 def test_what_is_not_ignored_is_counted() -> None:

@@ -38,10 +38,10 @@ def test_a_base_model_is_opened_with_its_weights_and_the_dropout_asked_for(input
     assert encoder.vocab_size == plain.config.vocab_size
 
 
-@pytest.mark.parametrize("examples, task", [("messages", "conversation"), ("dialogues", "classification")])
-def test_examples_of_the_other_task_are_refused(inputs: Callable[..., Any], examples: str, task: str) -> None:
-    with pytest.raises(DataError, match=f"and {task} examples are needed"):
-        open_base(inputs(examples=examples), FinetuneConfig(), task)
+@pytest.mark.parametrize("examples, example_type", [("messages", "conversation"), ("dialogues", "classification")])
+def test_examples_of_the_other_type_are_refused(inputs: Callable[..., Any], examples: str, example_type: str) -> None:
+    with pytest.raises(DataError, match=f"and {example_type} examples are needed"):
+        open_base(inputs(examples=examples), FinetuneConfig(), example_type)
 
 
 def test_a_classifier_is_no_base(inputs: Callable[..., Any]) -> None:

@@ -15,9 +15,8 @@ from torch import Tensor
 from pipeline.artifacts.lease import LEASE, Lease
 from pipeline.errors import ConfigError, StoppedError
 from pipeline.loading.order import Indices, Order
-from train.data import Batch
 from train.loop import Loop
-from train.objectives import next_token_loss
+from train.objectives import Batch, next_token_loss
 from train.optim import OptimizerConfig
 
 Build = Callable[..., Loop]
@@ -37,14 +36,14 @@ def assert_same_bits(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
 
 def stopped_at(loop: Loop, step: int, signum: int = signal.SIGTERM) -> Loop:
     """Send the running loop a signal in the middle of a step; it must stop at the end of that step."""
-    inner = loop.task.batch
+    inner = loop.objective.batch
 
     def batch(samples: Indices) -> Batch:
         if loop.state.step + 1 == step:
             os.kill(os.getpid(), signum)
         return inner(samples)
 
-    loop.task = replace(loop.task, batch=batch)
+    loop.objective = replace(loop.objective, batch=batch)
     with pytest.raises(StoppedError, match=f"stopped after step {step} of"):
         loop.run()
     return loop
@@ -120,7 +119,7 @@ def test_the_gradient_of_a_global_batch_does_not_depend_on_how_it_is_cut(loop: B
 def test_the_gradient_is_that_of_the_mean_over_all_targets_of_the_batch(loop: Build) -> None:
     cut = loop(dropout=0.0, micro_batch_size=3)
     found = gradients_of(cut)
-    batch = cut.task.batch(Order(cut.task.samples, 11).at(0, 8))
+    batch = cut.objective.batch(Order(cut.objective.samples, 11).at(0, 8))
     counts = (batch["labels"] >= 0).sum(dim=1)
     assert len(set(counts.tolist())) > 2, "the samples must have different numbers of targets"
     cut.module.zero_grad()
@@ -135,7 +134,7 @@ def metrics(loop: Loop) -> list[dict[str, Any]]:
 
 def test_the_logged_loss_is_the_mean_over_the_targets(loop: Build) -> None:
     run = loop(dropout=0.0, max_steps=1)
-    batch = run.task.batch(Order(run.task.samples, 11).at(0, 8))
+    batch = run.objective.batch(Order(run.objective.samples, 11).at(0, 8))
     with torch.no_grad():
         loss = next_token_loss(run.module(batch["input_ids"]), batch["labels"]) / (batch["labels"] >= 0).sum()
     run.run()
@@ -155,13 +154,13 @@ def test_the_order_that_is_logged_is_the_order_of_the_seed(loop: Build) -> None:
     logged = [json.loads(line) for line in (run.record.folder / "order.jsonl").read_text().splitlines()]
     assert [row["step"] for row in logged] == [1, 2, 3, 4, 5, 6]
     samples = [sample for row in logged for sample in row["samples"]]
-    assert samples == Order(run.task.samples, 11).at(0, 48).tolist()
+    assert samples == Order(run.objective.samples, 11).at(0, 48).tolist()
     assert sorted(samples[:40]) == list(range(40)), "each sample once in an epoch"
 
 
 def test_a_resumed_run_logs_each_step_once(loop: Build) -> None:
     cut = loop(log_samples=True, save_steps=2)
-    cut.task = with_failure(cut, step=5)
+    cut.objective = with_failure(cut, step=5)
     with pytest.raises(RuntimeError, match="cut off"):
         cut.run()
     again = loop(log_samples=True)
@@ -172,26 +171,26 @@ def test_a_resumed_run_logs_each_step_once(loop: Build) -> None:
 
 
 def with_failure(loop: Loop, *, step: int) -> Any:
-    """Return the loop's task, which dies in the step after `step` of them are logged."""
-    inner = loop.task.batch
+    """Return the loop's objective, which dies in the step after `step` of them are logged."""
+    inner = loop.objective.batch
 
     def batch(samples: Indices) -> Batch:
         if loop.state.step == step:
             raise RuntimeError("cut off")
         return inner(samples)
 
-    return replace(loop.task, batch=batch)
+    return replace(loop.objective, batch=batch)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(loop: Build, value: float) -> None:
     run = loop(save_steps=1, logging_steps=100)
-    inner = run.task.loss
+    inner = run.objective.loss
 
     def loss(module: Any, batch: Batch) -> Tensor:
         return inner(module, batch) * (value if run.state.step == 3 else 1.0)
 
-    run.task = replace(run.task, loss=loss)
+    run.objective = replace(run.objective, loss=loss)
     with pytest.raises(ConfigError, match=r"at step 4\. Nothing of it was saved; lower optimizer\.learning_rate"):
         run.run()
     assert [path.name for path in sorted(run.checkpoints.folder.iterdir())] == ["step-00000002", "step-00000003"]
@@ -200,7 +199,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(loop: Build, 
 def test_who_lost_the_lease_stops_without_writing(loop: Build, tmp_path: Path) -> None:
     lease = Lease.acquire(tmp_path / "run")
     run = loop(lease=lease, save_steps=2)
-    inner = run.task.batch
+    inner = run.objective.batch
 
     def batch(samples: Indices) -> Batch:
         if run.state.step == 3:
@@ -208,7 +207,7 @@ def test_who_lost_the_lease_stops_without_writing(loop: Build, tmp_path: Path) -
             (tmp_path / "run" / LEASE).write_text(json.dumps({**page, "uuid": "another's"}))
         return inner(samples)
 
-    run.task = replace(run.task, batch=batch)
+    run.objective = replace(run.objective, batch=batch)
     with pytest.raises(StoppedError, match="taken over by another process"):
         run.run()
     assert [path.name for path in run.checkpoints.folder.iterdir()] == ["step-00000002"]
@@ -218,7 +217,7 @@ def test_who_lost_the_lease_stops_without_writing(loop: Build, tmp_path: Path) -
 
 def test_a_second_interrupt_does_not_wait_for_the_step(loop: Build) -> None:
     run = loop()
-    inner = run.task.batch
+    inner = run.objective.batch
 
     def batch(samples: Indices) -> Batch:
         if run.state.step == 2:
@@ -226,7 +225,7 @@ def test_a_second_interrupt_does_not_wait_for_the_step(loop: Build) -> None:
             os.kill(os.getpid(), signal.SIGINT)
         return inner(samples)
 
-    run.task = replace(run.task, batch=batch)
+    run.objective = replace(run.objective, batch=batch)
     with pytest.raises(KeyboardInterrupt):
         run.run()
     assert run.checkpoints.load_newest() is None

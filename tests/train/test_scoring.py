@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from model.open import open_model
 from train.data import ExampleData
 from train.launch import Launch
-from train.scoring import TokenBytes, parts_of, predict_labels, prompt_of, score_conversations, score_language
+from train.scoring import TokenBytes, predict_labels, prompt_of, score_conversations, score_language
 
 
 class Even(nn.Module):
@@ -69,11 +68,6 @@ def test_labels_come_back_in_order_whatever_the_batch(started: Launch, batch_siz
 def test_a_prompt_ends_where_the_assistant_begins() -> None:
     rows: Any = Rows([[1, 2, 3, 4, 5, 6]], [[0, 0, 0, 1, 1, 0]])
     assert prompt_of(rows, 0) == ([1, 2, 3], [4, 5])
-
-
-def test_batches_cover_every_sample_once() -> None:
-    parts = parts_of(np.arange(7), 3)
-    assert [part.tolist() for part in parts] == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 @torch.inference_mode()

@@ -10,13 +10,13 @@ from model.config import GPTConfig, parameter_count
 
 
 @pytest.mark.parametrize(
-    "step, task, labels",
+    "step, purpose, labels",
     [("pretrain", "pretrained", 0), ("classifier", "classifier", 2), ("assistant", "assistant", 0)],
 )
-def test_a_model_says_what_it_is(step: str, task: str, labels: int, tiny: Any) -> None:
+def test_a_model_says_what_it_is(step: str, purpose: str, labels: int, tiny: Any) -> None:
     facts = tiny[step].facts
     weights = load_file(tiny[step].file("model.safetensors"))
-    assert facts["task"] == task and len(facts["labels"]) == labels
+    assert facts["purpose"] == purpose and len(facts["labels"]) == labels
     assert facts["parameters"] == sum(tensor.numel() for tensor in weights.values())
     head = labels * facts["model"]["n_embd"]
     assert facts["parameters"] == parameter_count(GPTConfig(**facts["model"])) + head
