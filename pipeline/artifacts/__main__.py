@@ -196,13 +196,14 @@ def _row(path: Path, names: dict[str, str], store: Store) -> Page:
 
 def _show(command: Show, store: Store) -> int:
     artifact = store.find(command.ref)
-    provenance = json.loads((artifact.record / "provenance.json").read_text(encoding="utf-8"))
+    provenance = _provenance(artifact)
     page = {"path": str(artifact.path), "manifest": artifact.manifest.as_json(), "provenance": provenance}
 
     def lines() -> Iterator[str]:
         manifest = artifact.manifest
         yield f"{artifact.reference}\n  {describe(artifact)}\n  digest  {artifact.digest}\n  path    {artifact.path}"
-        yield f"  made by {manifest.recipe.stage} (version {manifest.recipe.stage_version}), {provenance['started']}"
+        when = f", {provenance['started']}" if provenance else ""
+        yield f"  made by {manifest.recipe.stage} (version {manifest.recipe.stage_version}){when}"
         for title, table in (
             ("config", manifest.recipe.config),
             ("facts", manifest.facts),
@@ -215,6 +216,12 @@ def _show(command: Show, store: Store) -> int:
         yield from (f"next: {line}" for line in next_commands(artifact))
 
     return _print(command, page, lines())
+
+
+def _provenance(artifact: Artifact) -> Page | None:
+    """Read how an artifact was made; null without the record, on which nothing may depend."""
+    path = artifact.record / "provenance.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _lineage(command: Lineage, store: Store) -> int:
