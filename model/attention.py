@@ -4,8 +4,6 @@ Axes: B batch, T new tokens, S all tokens so far, C channels, D head size,
 H query heads, K key and value heads, G = H / K query heads that share one of them.
 """
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -17,7 +15,6 @@ from model.norm import RMSNorm
 
 Rotation = tuple[Float[Tensor, "T D"], Float[Tensor, "T D"]]
 Mask = Bool[Tensor, "#B 1 T S"]
-Kernel = Literal["auto", "plain", "sdpa"]
 
 # Of 64, 128 and 256 the fastest on CPU for contexts of 256: half of the masked quarter is never computed.
 QUERY_BLOCK = 128
@@ -48,7 +45,7 @@ def causal_mask(n_queries: int, n_keys: int, device: torch.device) -> Bool[Tenso
     return torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).tril(n_keys - n_queries)
 
 
-def future_bias(n_queries: int, n_keys: int, like: Tensor) -> Float[Tensor, "T S"]:
+def future_bias(n_queries: int, n_keys: int, like: Float[Tensor, "*B"]) -> Float[Tensor, "T S"]:
     """Give minus infinity to the keys a query may not see, 0 to the others."""
     bias = torch.full((n_queries, n_keys), -torch.inf, dtype=like.dtype, device=like.device)
     return bias.triu(1 + n_keys - n_queries)
@@ -64,27 +61,24 @@ def attend(
     q: Float[Tensor, "B H T D"],
     k: Float[Tensor, "B K S D"],
     v: Float[Tensor, "B K S D"],
-    *,
     mask: Mask | None = None,
     dropout: float = 0.0,
-    kernel: Kernel = "auto",
 ) -> Float[Tensor, "B H T D"]:
     """Mix the values each query may see; the queries are the last T of S positions.
 
-    `mask` marks the keys each query may see; without it, all up to its own position.  `auto` is `plain` on CPU, where
-    torch's fused backward is up to twice as slow, and `sdpa` elsewhere.
+    `mask` marks the keys each query may see; without it, all up to its own position.
     """
-    if kernel == "plain" or (kernel == "auto" and q.device.type == "cpu"):
-        return attend_plain(q, k, v, mask, dropout)
-    return attend_sdpa(q, k, v, mask, dropout)
+    # On CPU the backward of torch's fused attention is up to twice as slow as that of two matrix products.
+    kernel = attend_plain if q.device.type == "cpu" else attend_sdpa
+    return kernel(q, k, v, mask, dropout)
 
 
 def attend_sdpa(
     q: Float[Tensor, "B H T D"],
     k: Float[Tensor, "B K S D"],
     v: Float[Tensor, "B K S D"],
-    mask: Mask | None,
-    dropout: float,
+    mask: Mask | None = None,
+    dropout: float = 0.0,
 ) -> Float[Tensor, "B H T D"]:
     """Attend with torch's fused kernels."""
     n_queries, n_keys = q.shape[-2], k.shape[-2]
@@ -101,8 +95,8 @@ def attend_plain(
     q: Float[Tensor, "B H T D"],
     k: Float[Tensor, "B K S D"],
     v: Float[Tensor, "B K S D"],
-    mask: Mask | None,
-    dropout: float,
+    mask: Mask | None = None,
+    dropout: float = 0.0,
 ) -> Float[Tensor, "B H T D"]:
     """Attend with two matrix products and a softmax, block by block so that few scores are masked away."""
     start = n_cached = k.shape[-2] - q.shape[-2]
@@ -136,14 +130,13 @@ def _attend_block(
 
 
 class CausalSelfAttention(nn.Module):
-    """Let every position draw on itself and those before it."""
+    """Mix into every position what it and those before it hold."""
 
     def __init__(self, config: Architecture, layer: int) -> None:
         super().__init__()
         self.layer = layer
         self.heads = [config.n_head, config.kv_heads, config.kv_heads]
         self.dropout = config.dropout
-        self.kernel: Kernel = "auto"
         self.qkv = nn.Linear(config.n_embd, sum(self.heads) * config.head_size, bias=config.bias)
         self.q_norm = RMSNorm(config.head_size, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(config.head_size, config.norm_eps) if config.qk_norm else nn.Identity()
@@ -163,13 +156,6 @@ class CausalSelfAttention(nn.Module):
         q, k, v = (heads.transpose(1, 2) for heads in (q, k, v))
         if cache is not None:
             k, v = cache.append(self.layer, k, v)
-        mixed = attend(q, k, v, mask=mask, dropout=self.dropout if self.training else 0.0, kernel=self.kernel)
+        mixed = attend(q, k, v, mask, self.dropout if self.training else 0.0)
         y: Tensor = self.output(mixed.transpose(1, 2).flatten(-2))
         return y
-
-
-def use_kernel(module: nn.Module, kernel: Kernel) -> None:
-    """Make every attention inside the module use one kernel."""
-    for part in module.modules():
-        if isinstance(part, CausalSelfAttention):
-            part.kernel = kernel

@@ -15,18 +15,18 @@ from model.config import Architecture
 from model.norm import build_norm
 
 
-def gelu(x: Tensor) -> Tensor:
+def gelu(x: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
     """Apply GPT-2's GELU, the tanh form (Hendrycks and Gimpel, 2016)."""
     return F.gelu(x, approximate="tanh")
 
 
-def relu2(x: Tensor) -> Tensor:
+def relu2(x: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
     """Square the positive part (Primer, So et al. 2021)."""
     return F.relu(x).square()
 
 
 class MLP(nn.Module):
-    """Widen, bend, narrow."""
+    """Project up to intermediate_size channels, apply the activation, project down."""
 
     def __init__(self, config: Architecture, activation: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class MLP(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """Widen twice, gate one half by the SiLU of the other, narrow (Shazeer, 2020)."""
+    """Project up twice, multiply one projection by the SiLU of the other, project down (Shazeer, 2020)."""
 
     def __init__(self, config: Architecture) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ChatCommand:
-    """Whom to talk with, and how replies are drawn."""
+    """Whom to talk with, and how replies are sampled."""
 
     model: Positional[str]
     """the assistant: kind:id, a given name, or a path"""

@@ -1,4 +1,7 @@
-"""Machinery: what a network looks like and how to sample from it, checked at birth; no torch here."""
+"""Machinery: the settings of a network and of sampling from it; no torch here.
+
+A config that makes no sense cannot be built: it raises ConfigError, naming the field.
+"""
 
 from dataclasses import dataclass, fields
 from math import inf
@@ -113,14 +116,14 @@ def parameter_count(config: GPTConfig) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Say how the next token is drawn."""
+    """Say how the next token is sampled."""
 
     temperature: float = 0.8
     """divides the logits; 0 takes the likeliest token"""
     top_k: int | None = None
-    """draw from the k likeliest tokens only"""
+    """sample from the k likeliest tokens only"""
     top_p: float | None = None
-    """draw from the fewest tokens whose probabilities reach p (nucleus sampling)"""
+    """sample from the fewest tokens whose probabilities reach p (nucleus sampling)"""
     max_new_tokens: int = 100
     """stop after this many tokens"""
     seed: int = 0

@@ -1,4 +1,4 @@
-"""Machinery: draw tokens from a language model, one at a time or several texts at once.
+"""Machinery: sample tokens from a language model, one at a time or several texts at once.
 
 Axes: B batch, T tokens, V vocabulary.
 """
@@ -34,7 +34,7 @@ def generate(
     generator = torch.Generator().manual_seed(sampling.seed)
     new = list(input_ids)[-model.config.context_length :]
     for _ in range(sampling.max_new_tokens):
-        token = draw(decoder.feed([new])[0], sampling, generator, banned_ids)
+        token = sample_token(decoder.forward([new])[0], sampling, generator, banned_ids)
         if token in stop_ids:
             return
         yield token
@@ -59,17 +59,17 @@ def generate_batch(
     position = min((len(row.prompt) for row in rows), default=0)
     new = [row.prompt[:position] for row in rows]
     while not all(row.done for row in rows):
-        logits = decoder.feed(new)
+        logits = decoder.forward(new)
         for row, scores in zip(rows, logits, strict=True):
             if not row.done and position >= len(row.prompt):
-                row.take(draw(scores, sampling, row.generator, banned_ids), sampling, stop_ids)
+                row.take(sample_token(scores, sampling, row.generator, banned_ids), sampling, stop_ids)
         new = [[row.token_at(position)] for row in rows]
         position += 1
     return [row.answer for row in rows]
 
 
 class Decoder:
-    """Feed tokens to a model, each once, and read the logits of the next; a full context slides."""
+    """Run a model over tokens, each once, and return the logits of the next; a full context slides."""
 
     def __init__(self, model: CausalLM) -> None:
         self.model = model
@@ -78,7 +78,7 @@ class Decoder:
         self.seen: Int[Tensor, "B S"] | None = None
 
     @torch.inference_mode()
-    def feed(self, new: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]:
+    def forward(self, new: Sequence[Sequence[int]]) -> Float[Tensor, "B V"]:
         """Append as many tokens to every row and return the logits of what follows."""
         if not new or not new[0]:
             raise ValueError("there must be at least one token to go on from")
@@ -105,11 +105,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             model.train()
 
 
-def draw(
+def sample_token(
     logits: Float[Tensor, " V"], sampling: Sampling, generator: torch.Generator, banned_ids: frozenset[int]
 ) -> int:
-    """Draw one token, on CPU in float32 so that a device changes nothing but the logits."""
-    logits = ban(logits.float().cpu(), banned_ids)
+    """Sample one token, on CPU in float32 so that a device changes nothing but the logits."""
+    logits = mask_tokens(logits.float().cpu(), banned_ids)
     if sampling.temperature == 0:
         return int(logits.argmax())
     logits = logits / sampling.temperature
@@ -120,7 +120,7 @@ def draw(
     return int(torch.multinomial(logits.softmax(dim=-1), 1, generator=generator))
 
 
-def ban(logits: Float[Tensor, " V"], ids: frozenset[int]) -> Float[Tensor, " V"]:
+def mask_tokens(logits: Float[Tensor, " V"], ids: frozenset[int]) -> Float[Tensor, " V"]:
     """Make tokens impossible."""
     return logits.index_fill(0, torch.tensor(sorted(ids), dtype=torch.int64), -torch.inf)
 

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -8,19 +9,20 @@ from torch import Tensor
 from model.attention import (
     QUERY_BLOCK,
     CausalSelfAttention,
-    Kernel,
     attend,
+    attend_plain,
+    attend_sdpa,
     causal_mask,
     document_mask,
     future_bias,
     rotary_table,
     rotate,
-    use_kernel,
 )
 from model.config import GPTConfig
 from model.heads import CausalLM
 
-KERNELS: list[Kernel] = ["plain", "sdpa"]
+Kernel = Callable[..., Tensor]
+KERNELS: list[Kernel] = [attend_plain, attend_sdpa]
 
 
 def heads(*shape: int, seed: int = 0) -> Tensor:
@@ -58,7 +60,7 @@ def test_attention_worked_by_hand(kernel: Kernel) -> None:
     k = torch.tensor([[[[5.0], [5.0 + math.log(3)]]]])
     v = torch.tensor([[[[1.0], [2.0]]]])
     # The first query sees the first value; the second weighs the values 1 : 3.
-    torch.testing.assert_close(attend(q, k, v, kernel=kernel), torch.tensor([[[[1.0], [1.75]]]]))
+    torch.testing.assert_close(kernel(q, k, v), torch.tensor([[[[1.0], [1.75]]]]))
 
 
 @pytest.mark.parametrize("n_queries", [1, 7, QUERY_BLOCK, 2 * QUERY_BLOCK + 5])
@@ -67,7 +69,7 @@ def test_the_kernels_agree_forward_and_backward(n_queries: int, n_cached: int) -
     q = heads(2, 4, n_queries, 8).requires_grad_()
     k = heads(2, 2, n_cached + n_queries, 8, seed=1).requires_grad_()
     v = heads(2, 2, n_cached + n_queries, 8, seed=2).requires_grad_()
-    plain, sdpa = (attend(q, k, v, kernel=kernel) for kernel in KERNELS)
+    plain, sdpa = (kernel(q, k, v) for kernel in KERNELS)
     torch.testing.assert_close(plain, sdpa)
     torch.testing.assert_close(
         torch.autograd.grad(plain.square().sum(), (q, k, v)),
@@ -97,7 +99,7 @@ def test_the_kernels_agree_on_masked_documents_forward_and_backward(n_tokens: in
     q = heads(2, 4, n_tokens, 8).requires_grad_()
     k = heads(2, 2, n_tokens, 8, seed=1).requires_grad_()
     v = heads(2, 2, n_tokens, 8, seed=2).requires_grad_()
-    plain, sdpa = (attend(q, k, v, mask=mask, kernel=kernel) for kernel in KERNELS)
+    plain, sdpa = (kernel(q, k, v, mask) for kernel in KERNELS)
     torch.testing.assert_close(plain, sdpa)
     torch.testing.assert_close(
         torch.autograd.grad(plain.square().sum(), (q, k, v)),
@@ -112,14 +114,14 @@ def test_one_document_needs_no_mask(kernel: Kernel) -> None:
     n_tokens = QUERY_BLOCK + 9
     q, k, v = heads(1, 4, n_tokens, 8), heads(1, 2, n_tokens, 8, seed=1), heads(1, 2, n_tokens, 8, seed=2)
     mask = document_mask(torch.zeros(1, n_tokens, dtype=torch.int64))
-    torch.testing.assert_close(attend(q, k, v, mask=mask, kernel=kernel), attend(q, k, v, kernel=kernel))
+    torch.testing.assert_close(kernel(q, k, v, mask), kernel(q, k, v))
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_grouped_heads_share_keys_as_copies_would(kernel: Kernel) -> None:
     q, k, v = heads(2, 6, 5, 4), heads(2, 2, 5, 4, seed=1), heads(2, 2, 5, 4, seed=2)
-    copies = attend(q, k.repeat_interleave(3, dim=1), v.repeat_interleave(3, dim=1), kernel=kernel)
-    torch.testing.assert_close(attend(q, k, v, kernel=kernel), copies)
+    copies = kernel(q, k.repeat_interleave(3, dim=1), v.repeat_interleave(3, dim=1))
+    torch.testing.assert_close(kernel(q, k, v), copies)
 
 
 def test_as_many_key_heads_as_heads_is_the_default(tiny_lm: Callable[..., CausalLM], ids: Tensor) -> None:
@@ -127,9 +129,11 @@ def test_as_many_key_heads_as_heads_is_the_default(tiny_lm: Callable[..., Causal
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_dropout_touches_attention_only_in_training(kernel: Kernel, tiny_config: Callable[..., GPTConfig]) -> None:
+def test_dropout_touches_attention_only_in_training(
+    kernel: Kernel, tiny_config: Callable[..., GPTConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.attention.attend", kernel)
     attention = CausalSelfAttention(tiny_config(dropout=0.5), 0)
-    use_kernel(attention, kernel)
     x = heads(2, 16, 32)
     torch.manual_seed(0)
     assert not torch.equal(attention(x, None), attention(x, None))
@@ -137,10 +141,25 @@ def test_dropout_touches_attention_only_in_training(kernel: Kernel, tiny_config:
     assert torch.equal(attention(x, None), attention(x, None))
 
 
-def test_a_kernel_is_chosen_for_every_layer(tiny_lm: Callable[..., CausalLM], ids: Tensor) -> None:
-    model = tiny_lm()
-    use_kernel(model, "plain")
-    plain = model(ids)
-    use_kernel(model, "sdpa")
-    assert [block.attention.kernel for block in model.backbone.blocks] == ["sdpa", "sdpa"]
-    torch.testing.assert_close(model(ids), plain, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("device, chosen", [("cpu", attend_plain), ("meta", attend_sdpa)])
+def test_the_device_chooses_the_kernel(device: str, chosen: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    for kernel in KERNELS:
+
+        def note(*inputs: Any, kernel: Kernel = kernel) -> Tensor:
+            used.append(kernel)
+            return kernel(*inputs)
+
+        monkeypatch.setattr(f"model.attention.{kernel.__name__}", note)
+    q, k = heads(1, 4, 3, 8).to(device), heads(1, 2, 3, 8).to(device)
+    assert attend(q, k, k).shape == q.shape and used == [chosen]
+
+
+def test_the_network_is_the_same_with_both_kernels(
+    tiny_lm: Callable[..., CausalLM], ids: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = tiny_lm()(ids)
+    monkeypatch.setattr("model.attention.attend", attend_sdpa)
+    sdpa = tiny_lm()(ids)
+    assert not torch.equal(sdpa, plain), "the other kernel was not used"
+    torch.testing.assert_close(sdpa, plain, rtol=1e-4, atol=1e-5)

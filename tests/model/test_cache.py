@@ -5,20 +5,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.attention import Kernel, use_kernel
+from model.attention import attend_plain, attend_sdpa
 from model.cache import KeyValueCache
 from model.config import GPTConfig
 from model.heads import CausalLM
 
 
-@pytest.mark.parametrize("kernel", ["plain", "sdpa"])
+@pytest.mark.parametrize("kernel", [attend_plain, attend_sdpa])
 @pytest.mark.parametrize("options", [{}, {"n_kv_head": 2}, {"position": "learned", "norm": "layernorm"}])
 @pytest.mark.parametrize("steps", [[16], [1, 1, 5, 1, 8]])
 def test_cached_logits_are_the_uncached_ones(
-    kernel: Kernel, options: dict[str, Any], steps: list[int], tiny_lm: Callable[..., CausalLM], ids: Tensor
+    kernel: Any,
+    options: dict[str, Any],
+    steps: list[int],
+    tiny_lm: Callable[..., CausalLM],
+    ids: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("model.attention.attend", kernel)
     model = tiny_lm(**options)
-    use_kernel(model, kernel)
     cache = KeyValueCache(model.config, batch_size=3)
     with torch.no_grad():
         pieces = [model(piece, cache) for piece in ids.split(steps, dim=1)]

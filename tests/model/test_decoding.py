@@ -9,13 +9,13 @@ from model.config import Sampling
 from model.decoding import (
     NONE,
     Decoder,
-    ban,
-    draw,
     evaluating,
     generate,
     generate_batch,
     keep_top_k,
     keep_top_p,
+    mask_tokens,
+    sample_token,
 )
 from model.heads import CausalLM
 
@@ -49,17 +49,17 @@ def test_top_p_keeps_the_fewest_tokens_that_reach_p(p: float, tokens: list[int])
 
 def test_a_banned_token_is_never_drawn() -> None:
     logits = torch.tensor([9.0, 1.0, 8.0])
-    assert kept(ban(logits, frozenset({0}))) == [1, 2]
-    assert draw(logits, GREEDY, torch.Generator(), frozenset({0})) == 2
+    assert kept(mask_tokens(logits, frozenset({0}))) == [1, 2]
+    assert sample_token(logits, GREEDY, torch.Generator(), frozenset({0})) == 2
     assert logits[0] == 9
 
 
 def test_draws_follow_the_probabilities() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.tensor([0.2, 0.8]).log()
-    drawn = [draw(logits, Sampling(temperature=1.0), generator, NONE) for _ in range(400)]
+    drawn = [sample_token(logits, Sampling(temperature=1.0), generator, NONE) for _ in range(400)]
     assert 290 < sum(drawn) < 350
-    sharp = [draw(logits, Sampling(temperature=0.5), generator, NONE) for _ in range(400)]
+    sharp = [sample_token(logits, Sampling(temperature=0.5), generator, NONE) for _ in range(400)]
     assert sum(sharp) > 355  # 0.64 / 0.68
 
 
@@ -150,6 +150,6 @@ def test_training_mode_comes_back_after_an_error(small_lm: Callable[..., CausalL
 
 def test_a_decoder_computes_each_token_once(small_lm: Callable[..., CausalLM]) -> None:
     decoder = Decoder(small_lm())
-    decoder.feed([[1, 2, 3]])
-    decoder.feed([[4]])
+    decoder.forward([[1, 2, 3]])
+    decoder.forward([[4]])
     assert decoder.cache is not None and decoder.cache.length == 4

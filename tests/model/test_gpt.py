@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.attention import use_kernel
+from model.attention import attend_plain, attend_sdpa
 from model.cache import KeyValueCache
 from model.config import GPTConfig
 from model.gpt import GPT, init_weights
@@ -39,14 +39,18 @@ def test_logits_depend_on_the_order_of_earlier_tokens(
     assert not torch.isclose(one[0, 2], other[0, 2], atol=1e-3).all()
 
 
-@pytest.mark.parametrize("kernel", ["plain", "sdpa"])
+@pytest.mark.parametrize("kernel", [attend_plain, attend_sdpa])
 @pytest.mark.parametrize("options", [variant for variant in VARIANTS if variant.get("position") != "learned"])
 def test_a_masked_document_has_the_logits_it_has_alone(
-    options: dict[str, Any], kernel: Any, tiny_lm: Callable[..., CausalLM], ids: Tensor
+    options: dict[str, Any],
+    kernel: Any,
+    tiny_lm: Callable[..., CausalLM],
+    ids: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Rotary positions are relative, so where in a window a document lies does not matter either."""
+    monkeypatch.setattr("model.attention.attend", kernel)
     model = tiny_lm(**options)
-    use_kernel(model, kernel)
     lengths = [5, 1, 7, 3]
     documents = torch.repeat_interleave(torch.arange(4), torch.tensor(lengths)).expand(3, -1)
     together = model(ids, document_ids=documents)
