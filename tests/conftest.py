@@ -1,9 +1,14 @@
 """Fixtures that several rooms' tests share."""
 
+import contextlib
+import importlib
+import io
 import os
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,3 +72,30 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     ended = start("-m", "pipeline.run", "tiny", store=root)
     assert ended.code == 0, ended.err
     return Tiny(Store(root), ended)
+
+
+@pytest.fixture
+def old_store(tmp_path: Path) -> Store:
+    """A copy, in which a test may write, of the small store that tests/data/README.md tells of."""
+    return Store(Path(shutil.copytree(ROOT / "tests" / "data" / "store_v1", tmp_path / "old_store")))
+
+
+@pytest.fixture
+def run_in() -> Iterator[Callable[..., str]]:
+    """Run a program that must succeed, in this process: run_in(store, "train.evaluate", …) -> what it printed."""
+    import torch
+
+    environment, handler, threads = dict(os.environ), signal.getsignal(signal.SIGTERM), torch.get_num_threads()
+
+    def run(store: Store, module: str, *arguments: str) -> str:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = importlib.import_module(module).main([*arguments, "--store", str(store.root)])
+        assert code == 0, err.getvalue()
+        return out.getvalue()
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+    torch.set_num_threads(threads)
+    os.environ.clear()
+    os.environ.update(environment)

@@ -1,14 +1,9 @@
 """A store that an earlier version made still opens: see tests/data/README.md."""
 
-import importlib
-import os
-import shutil
-import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 
 import pytest
-import torch
 
 from model.heads import CausalLM, SequenceClassifier
 from model.open import open_language_model, open_model
@@ -19,27 +14,13 @@ NAMES = ["classifier", "corpus", "dialogues", "messages", "pretrain", "pretrain_
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """A copy of the old store, in which a test may write."""
-    return Store(Path(shutil.copytree(Path(__file__).parent / "data" / "store_v1", tmp_path / "store")))
+def store(old_store: Store) -> Store:
+    return old_store
 
 
 @pytest.fixture
-def run(store: Store, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
-    """Run a program that must succeed, in this process and in that store; return what it printed."""
-    environment, handler, threads = dict(os.environ), signal.getsignal(signal.SIGTERM), torch.get_num_threads()
-
-    def run(module: str, *arguments: str) -> str:
-        code = importlib.import_module(module).main([*arguments, "--store", str(store.root)])
-        out, err = capfd.readouterr()
-        assert code == 0, err
-        return out
-
-    yield run
-    signal.signal(signal.SIGTERM, handler)
-    torch.set_num_threads(threads)
-    os.environ.clear()
-    os.environ.update(environment)
+def run(run_in: Callable[..., str], store: Store) -> Run:
+    return partial(run_in, store)
 
 
 def test_every_artifact_is_listed_with_what_is_in_it(run: Run) -> None:
