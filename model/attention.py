@@ -1,5 +1,7 @@
 """Machinery: causal self-attention with rotary positions, normalised queries and keys, and grouped heads.
 
+Grouped heads: Ainslie et al. 2023.  Normalised queries and keys: Henry et al. 2020, one head at a time as in Qwen3.
+
 Axes: B batch, T new tokens, S all tokens so far, C channels, D head size,
 H query heads, K key and value heads, G = H / K query heads that share one of them.
 """
@@ -22,6 +24,7 @@ QUERY_BLOCK = 128
 
 def rotary_table(config: Architecture) -> Rotation:
     """Tabulate cosine and signed sine of position times frequency, in float32 (RoFormer, Su et al. 2021)."""
+    # Not in bf16, which has no odd numbers above 256: neighbouring positions would get the same angle.
     exponents = torch.arange(0, config.head_size, 2, dtype=torch.float32) / config.head_size
     positions = torch.arange(config.context_length, dtype=torch.float32)
     angles = positions[:, None] * (1.0 / config.rope_theta**exponents)
@@ -31,6 +34,8 @@ def rotary_table(config: Architecture) -> Rotation:
 
 def rotate(x: Float[Tensor, "B T H D"], rotation: Rotation) -> Float[Tensor, "B T H D"]:
     """Turn each pair (x[i], x[i + D/2]) by the angle of its position at frequency i."""
+    # The paper pairs neighbours, x[2i] with x[2i + 1]; GPT-NeoX and Qwen3 pair the halves, as here. Weights
+    # learned with one pairing mean nothing with the other.
     cos, sin = (table[:, None].to(x.dtype) for table in rotation)
     return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
 

@@ -50,6 +50,10 @@ class Checkpoints:
         """Write a checkpoint, make it visible by one rename, and only then drop the oldest."""
         from safetensors.torch import save_file
 
+        # A kill or a loss of power at any line below leaves a whole checkpoint to go on from, because the order is: the
+        # tensors to disk, then the page with their hashes, then the rename (a name that begins with a dot is not
+        # looked at before), then the folder that holds the name, and last the oldest one away. A rename without what
+        # comes before it may reach the disk ahead of the bytes (Pillai et al. 2014).
         final = self.folder / f"step-{state.step:08d}"
         aside = self.folder / f".step-{state.step:08d}"
         shutil.rmtree(aside, ignore_errors=True)
@@ -59,7 +63,7 @@ class Checkpoints:
         hashes = {name: sha256_of_file(aside / name) for name in _TENSOR_FILES}
         sync_tree(aside)
         write_json(aside / "trainer.json", {"state": asdict(state), "sha256": hashes}, indent=2)
-        shutil.rmtree(final, ignore_errors=True)  # a damaged one of the same step
+        shutil.rmtree(final, ignore_errors=True)  # one of the same step that was found damaged: nothing to lose
         os.rename(aside, final)
         sync_folder(self.folder)
         for old in self._finished()[: -self.keep]:

@@ -79,11 +79,16 @@ class Loop(Generic[M]):
         self._model.train()
         loss = torch.zeros((), device=self.launch.accelerator.device)
         for micro, batch in enumerate(batches):
+            # Dropout takes its random numbers from torch's one generator, whose state no checkpoint holds: seeded for
+            # each micro-batch, a resumed run drops what an unbroken one drops. By rank, so that processes differ.
             torch.manual_seed(derive_seed(self.config.seed, "dropout", state.step, micro, self.launch.rank))
             is_last = micro + 1 == len(batches)
             with nullcontext() if is_last else self.launch.accelerator.no_sync(self._model):
                 part = self.objective.loss(self._model, batch)
-                # The gradient is the mean over processes, the objective a mean over all targets of the batch.
+                # Wanted is the mean over all targets of the global batch. A mean for each micro-batch would weigh a
+                # target by how few others are in its micro-batch ("Fixing Gradient Accumulation", Hugging Face, 2024).
+                # So sums are divided by the targets of all processes, and as DistributedDataParallel takes the mean
+                # of the processes' gradients where their sum is meant, multiplied by the number of processes.
                 self.launch.accelerator.backward(part * (self.launch.world_size / targets))
             loss += part.detach()
         self._finish_step(loss, int(targets), mine)

@@ -89,6 +89,9 @@ class Optimizers:
             fused=True,
         )
         self._peaks: list[tuple[torch.optim.Optimizer, float]] = [(adamw, config.learning_rate)]
+        # Muon (Jordan et al. 2024): the momentum of a matrix is made nearly orthogonal, by Newton-Schulz steps, so that
+        # a step moves all directions alike and not a few of them alone. That is meant for matrices from channels to
+        # channels: an embedding's rows are looked up one at a time, and it stays with AdamW, as do head and vectors.
         if matrices:
             muon = torch.optim.Muon(
                 matrices, lr=config.matrix_learning_rate, weight_decay=config.weight_decay, momentum=config.momentum

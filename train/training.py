@@ -1,7 +1,7 @@
 """Machinery: what the training stages share: build the loop, run it, publish the model."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
@@ -9,15 +9,17 @@ from pipeline.errors import ConfigError
 from pipeline.runtime.hashing import JSON
 from pipeline.stage.definition import Job
 from pipeline.tokenization.text_encoder import TOKENIZER_FILES
-from train.config import TrainingExecution
+from train.config import TrainingConfig, TrainingExecution
 from train.launch import Launch
 
 if TYPE_CHECKING:
     from train.loop import Loop
     from train.objectives import M, Objective
 
+C = TypeVar("C", bound=TrainingConfig)
 
-def start(job: Job[Any, TrainingExecution]) -> Launch:
+
+def start(job: Job[C, TrainingExecution]) -> Launch:
     """Set up processes, device and precision for a training stage."""
     from train.launch import launch
 
@@ -58,7 +60,7 @@ def check_tokenizer(tokenizer: Artifact, *made_with: Artifact) -> Artifact:
 
 
 def train_and_publish(
-    job: Job[Any, TrainingExecution],
+    job: Job[C, TrainingExecution],
     launch: Launch,
     module: "M",
     objective: "Objective[M]",
@@ -81,7 +83,7 @@ def train_and_publish(
     return artifact
 
 
-def _loop(job: Job[Any, TrainingExecution], launch: Launch, module: "M", objective: "Objective[M]") -> "Loop[M]":
+def _loop(job: Job[C, TrainingExecution], launch: Launch, module: "M", objective: "Objective[M]") -> "Loop[M]":
     """Set the loop up in the job's run folder, where an earlier attempt may have left checkpoints."""
     from train.checkpoint import Checkpoints
     from train.loop import Loop
@@ -102,7 +104,7 @@ def _loop(job: Job[Any, TrainingExecution], launch: Launch, module: "M", objecti
 
 
 def _publish(
-    job: Job[Any, TrainingExecution], loop: "Loop[M]", scores: dict[str, float], facts: dict[str, JSON]
+    job: Job[C, TrainingExecution], loop: "Loop[M]", scores: dict[str, float], facts: dict[str, JSON]
 ) -> Artifact:
     from model.storage import save
 
