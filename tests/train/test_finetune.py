@@ -1,6 +1,7 @@
 """What does not belong together is refused before anything is trained."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, DataError
+from pipeline.runtime.settings import build
 from train.finetune import FinetuneConfig, open_base
 from train.training import check_tokenizer, infer_tokenizer
 
@@ -70,3 +72,10 @@ def test_ids_of_two_tokenizers_never_mix(tiny: Any, program: Callable[..., Any],
 def test_a_global_batch_holds_at_least_one_example() -> None:
     with pytest.raises(ConfigError, match="global_batch_examples must be at least 1"):
         FinetuneConfig(global_batch_examples=0)
+
+
+@pytest.mark.parametrize("table", [{"warmup_steps": 5}, {"min_lr_ratio": 0.5, "beta2": 0.99}])
+def test_a_table_of_a_few_settings_keeps_the_other_defaults_of_fine_tuning(table: dict[str, Any]) -> None:
+    own = FinetuneConfig().optimizer
+    assert (own.name, own.learning_rate, own.weight_decay) == ("adamw", 5e-4, 0.01)
+    assert build(FinetuneConfig, {"optimizer": table}, "classifier").optimizer == replace(own, **table)
