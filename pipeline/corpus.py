@@ -7,16 +7,17 @@ and reason, and steps.json accounts for every document between the one and the o
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Draft, Store
-from pipeline.cleaning.chain import clean, leading, packages_of, resolve_steps, settings_of, tallies_of
+from pipeline.cleaning.chain import add_up, clean, leading, packages_of, parse_steps, resolve_steps
 from pipeline.cleaning.ingest import ingest
-from pipeline.cleaning.output import collect, reject_files, write_rejects, write_splits
+from pipeline.cleaning.output import collect, join_rejects, write_splits
+from pipeline.cleaning.step import CleaningStep
 from pipeline.errors import ConfigError
 from pipeline.executors.executor import Workers
 from pipeline.runtime.console import say
@@ -128,38 +129,37 @@ def run(job: Job[CorpusConfig, Workers]) -> Artifact:
     """Read every source, take its documents through the cleaning steps, and write the splits."""
     config = job.config
     with job.work() as work:
-        while_reading, afterwards = leading(config.clean)
+        steps = parse_steps(config.clean)
+        while_reading, afterwards = leading(steps)
         opened = [(source, file) for source in config.sources for file in open_source(source, job.store)]
         read = ingest(work, opened, block_bytes=config.block_bytes, part_bytes=config.part_bytes, steps=while_reading)
-        parts, trail = clean(work, read.parts, afterwards, read=read.phase)
-        trail = [read.parts, *trail]
+        phase_outputs = clean(work, read.parts, afterwards)
         shares = {source.name: source.split for source in config.sources}
-        files, totals = write_splits(work, parts, shares=shares, part_bytes=config.part_bytes)
-        rejects = work.map("rejects", write_rejects, list(reject_files(trail)), label="writing")
+        files, totals = write_splits(work, phase_outputs[-1], shares=shares, part_bytes=config.part_bytes)
+        rejects = join_rejects(work, phase_outputs)
+        work.shutdown()
         with job.draft() as draft:
-            collect(work.outputs("write"), files, draft.path)
-            collect(work.outputs("rejects"), ["rejects" for _ in rejects], draft.path)
-            table = tallies_of(trail)
-            rejected = _account(draft, config, table)
+            collect([*files, *rejects], draft.path)
+            table = add_up(phase_outputs)
+            rejected = _account(draft, steps, table)
             _write_sources(draft.path / "sources.jsonl", read.files)
             draft.fact(block_bytes=read.block_bytes, **totals)
             draft.count(read=table[0]["documents_in"], documents=table[-1]["documents_out"], rejected=rejected)
     return draft.artifact
 
 
-def _account(draft: Draft, config: CorpusConfig, table: list[dict[str, Any]]) -> dict[str, int]:
+def _account(draft: Draft, steps: Sequence[CleaningStep], table: list[dict[str, Any]]) -> dict[str, int]:
     """Write the accounting table, and how long each step took; return the rejects by reason."""
-    settings = [{}, *map(settings_of, config.clean)]
-    names = [tally["step"] for tally in table]
+    settings = [{}, *map(asdict, steps)]
     seconds: Counter[str] = Counter()
-    for name, tally in zip(names, table, strict=True):
-        seconds[name] += round(tally.pop("seconds"), 3)
-    page = [{**tally, "settings": values} for tally, values in zip(table, settings, strict=True)]
+    for counts in table:
+        seconds[counts["step"]] += round(counts.pop("seconds"), 3)
+    page = [{**counts, "settings": values} for counts, values in zip(table, settings, strict=True)]
     write_json(draft.path / "steps.json", page, indent=2)
     write_json(draft.record / "steps_seconds.json", seconds, indent=2)
     rejected: Counter[str] = Counter()
-    for tally in table:
-        rejected.update(tally["rejected"])
+    for counts in table:
+        rejected.update(counts["rejected"])
     return dict(rejected)
 
 
@@ -193,6 +193,11 @@ def summarize(artifact: Artifact) -> str:
     return f"{by_split(documents)} documents, {sum(size.values()) / 1e6:.1f} MB, {rejected:,} rejected"
 
 
+def extra_toolchain(config: CorpusConfig) -> tuple[str, ...]:
+    """Return the libraries whose output the steps, or texts cut out of HTML, depend on."""
+    return (*packages_of(parse_steps(config.clean)), *(["trafilatura"] if config.extracts_html else []))
+
+
 STAGE = Stage(
     module="pipeline.corpus",
     version=3,
@@ -202,7 +207,10 @@ STAGE = Stage(
     roles={},
     determinism="bytes",
     toolchain=(UNICODE, "pyarrow"),
-    extra_toolchain=lambda config: (*packages_of(config.clean), *(["trafilatura"] if config.extracts_html else [])),
+    extra_toolchain=lambda config: (
+        *packages_of(parse_steps(config.clean)),
+        *(["trafilatura"] if config.extracts_html else []),
+    ),
     run=run,
     resolve=resolve,
     licenses=licenses,

@@ -23,7 +23,7 @@ from pipeline.sources.document import Document
 from pipeline.sources.listing import SourceFile, open_source, source_of_path
 from pipeline.stage.definition import Job, Role, Stage
 from pipeline.stage.program import main_of
-from pipeline.tables.rejects import RejectWriter
+from pipeline.tables.rejects import Rejects, publish_rejects
 from pipeline.tables.splits import SPLITS, assign_splits, by_split
 
 _PART_EXAMPLES = 2000
@@ -121,7 +121,7 @@ def run(job: Job[ExamplesConfig, Workers]) -> Artifact:
 
     config, tokenizer = job.config, job.inputs["tokenizer"]
     with job.store.scratch() as scratch, job.draft() as draft:
-        rejects = RejectWriter(draft.path)
+        rejects = Rejects()
         rows, read = _accepted(config, job.store, scratch, rejects)
         labels = label_names(rows) if config.example_type == "classification" else []
         splits = assign_splits([row.key for row in rows], [_split_rule(config, row) for row in rows])
@@ -133,7 +133,8 @@ def run(job: Job[ExamplesConfig, Workers]) -> Artifact:
         encoded = [ids for part in map_parts(_encode, tasks, execution=job.execution, label="encoding") for ids in part]
         encoder = TextEncoder.of(tokenizer)
         _write(draft, config, rows, splits, encoded, labels, rejects, encoder.vocab_size)
-        rejected = rejects.close()
+        publish_rejects(draft.path, rejects)
+        rejected = rejects.reasons()
         draft.count(read=read, examples=read - sum(rejected.values()), rejected=rejected)
         draft.fact(example_type=config.example_type, labels=labels, template_version=TEMPLATE_VERSION)
         draft.fact(tokenizer_digest=tokenizer.digest, vocab_size=encoder.vocab_size)
@@ -143,7 +144,7 @@ def run(job: Job[ExamplesConfig, Workers]) -> Artifact:
 # --- rows ----------------------------------------------------------------------------------------------------
 
 
-def _accepted(config: ExamplesConfig, store: Store, scratch: Path, rejects: RejectWriter) -> tuple[list[_Row], int]:
+def _accepted(config: ExamplesConfig, store: Store, scratch: Path, rejects: Rejects) -> tuple[list[_Row], int]:
     """Return the rows to encode and how many were read; the others go to `rejects`."""
     rows: list[_Row] = []
     seen: dict[tuple[str, ...], str] = {}
@@ -166,7 +167,7 @@ def _accepted(config: ExamplesConfig, store: Store, scratch: Path, rejects: Reje
     return rows, read
 
 
-def _at_most(rows: list[_Row], count: int | None, rejects: RejectWriter) -> list[_Row]:
+def _at_most(rows: list[_Row], count: int | None, rejects: Rejects) -> list[_Row]:
     """Keep the rows whose hashes are smallest: a sample that does not depend on their order."""
     if count is None or len(rows) <= count:
         return rows
@@ -341,7 +342,7 @@ def _write(
     splits: Sequence[str],
     encoded: Sequence[tuple[list[int], list[int]]],
     labels: list[str],
-    rejects: RejectWriter,
+    rejects: Rejects,
     vocab_size: int,
 ) -> None:
     import pyarrow as pa

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pipeline.artifacts.artifact import Artifact
 from pipeline.errors import ConfigError, DataError
 from pipeline.executors.executor import Workers
-from pipeline.executors.resumable import Work
+from pipeline.executors.resumable import Output, Work
 from pipeline.runtime.console import say
 from pipeline.runtime.files import link_or_copy, sync_file, write_json
 from pipeline.runtime.hashing import JSON
@@ -84,10 +84,11 @@ def run(job: Job[ShardsConfig, ShardsExecution]) -> Artifact:
             _Part(split=split, text=path, tokenizer=tokenizer.payload, engines=engines, config=job.config)
             for split, path in texts
         ]
-        phase, results, refused = _encode(work, parts)
-        work.rest()
+        encoded, refused = _encode(work, parts)
+        work.shutdown()
+        results = [output.result for output in encoded]
         with job.draft() as draft:
-            shards = _place(work, phase, results, draft.path)
+            shards = _place(encoded, draft.path)
             write_json(draft.path / INDEX, shards)
             names = (*_TOTALS, *(_PACKING if job.config.layout == "packed" else ()))
             draft.fact(**{name: _by_split(results, name) for name in names})
@@ -100,31 +101,32 @@ def run(job: Job[ShardsConfig, ShardsExecution]) -> Artifact:
     return draft.artifact
 
 
-def _encode(work: Work, parts: list[_Part]) -> tuple[str, list[dict[str, Any]], dict[str, str]]:
+def _encode(work: Work, parts: list[_Part]) -> tuple[list[Output], dict[str, str]]:
     """Encode all parts with the best engines, or all with the reference if one of those differs anywhere.
 
-    Return the phase, its results, and which engines were not used, on some machine at least, and why.
+    Return what that gave, and which engines were not used, on some machine at least, and why.
     """
-    results: list[dict[str, Any]] = work.map("encode", encode_part, parts, label="encoding")
+    encoded = work.map("encode", encode_part, parts, label="encoding")
+    results = [output.result for output in encoded]
     refused = {name: why for result in results for name, why in result["refused"].items()}
     differing = {result["engine"]: result["differs"] for result in results if result["differs"]}
     for name, why in (refused | differing).items():
         say(f"{name} is not used: {why}")
     if not differing:
-        return "encode", results, refused
+        return encoded, refused
     say(f"everything is encoded with {REFERENCE} instead")
     parts = [replace(part, engines=(REFERENCE,)) for part in parts]
-    return "encode-again", list(work.map("encode-again", encode_part, parts, label="encoding")), refused | differing
+    return work.map("encode-again", encode_part, parts, label="encoding"), refused | differing
 
 
-def _place(work: Work, phase: str, results: list[dict[str, Any]], folder: Path) -> dict[str, JSON]:
+def _place(encoded: list[Output], folder: Path) -> dict[str, JSON]:
     """Give the shards of all parts their final names in `folder`; return [name, tokens, documents] of each by split."""
     from pipeline.tables.arrow import part_name
 
     found: dict[str, list[tuple[Path, int, int]]] = {}
-    for i, result in enumerate(results):
+    for made, result in encoded:
         for name, tokens, documents in result["files"]:
-            found.setdefault(result["split"], []).append((work.output(phase, i) / name, tokens, documents))
+            found.setdefault(result["split"], []).append((made / name, tokens, documents))
     index: dict[str, JSON] = {}
     for split, files in found.items():
         names = [part_name(split, i, len(files)) for i in range(len(files))]

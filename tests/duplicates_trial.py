@@ -18,10 +18,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from pipeline.cleaning.near_duplicates import NearDuplicates
-from pipeline.cleaning.step import Documents, write_part
+from pipeline.cleaning.step import write_part
 from pipeline.executors.executor import Workers
-from pipeline.executors.resumable import open_work
+from pipeline.executors.resumable import Output, open_work
 from pipeline.tables.arrow import read_rows
+from pipeline.tables.documents import Documents
 from pipeline.tables.rejects import REJECTS, Rejects
 
 LEVELS = (0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
@@ -113,8 +114,8 @@ def left_out(texts: Sequence[str], step: NearDuplicates, workers: int) -> dict[i
             some = list(texts[start : start + PART])
             places = [str(start + i) for i in range(len(some))]
             write_part(part, Documents(some, ["-"] * len(some), places, [len(t.encode()) for t in some]), Rejects())
-            parts.append(part)
-        rows = [row for part in step.run(work, "trial", parts) for row in read_rows(part / REJECTS)]
+            parts.append(Output(part, {}))
+        rows = [row for part in step.run(work, "trial", parts) for row in read_rows(part.folder / REJECTS)]
     return {int(row["place"]): int(row["same_as"].split()[1]) for row in rows}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.runtime.console import say
-from pipeline.runtime.files import sync_folder, sync_tree, write_json
+from pipeline.runtime.files import aside_of, sync_folder, sync_tree, write_json
 from pipeline.runtime.hashing import JSON, sha256_of_file
 from pipeline.runtime.settings import build
 
@@ -55,8 +55,9 @@ class Checkpoints:
         # looked at before), then the folder that holds the name, and last the oldest one away. A rename without what
         # comes before it may reach the disk ahead of the bytes (Pillai et al. 2014).
         final = self.folder / f"step-{state.step:08d}"
-        aside = self.folder / f".step-{state.step:08d}"
-        shutil.rmtree(aside, ignore_errors=True)
+        for left in self.folder.glob(".step-*"):  # by a kill
+            shutil.rmtree(left)
+        aside = aside_of(final)
         aside.mkdir(parents=True)
         for name, tensors in zip(_TENSOR_FILES, (model, optimizer), strict=True):
             save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, aside / name, {"format": "pt"})

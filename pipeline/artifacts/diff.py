@@ -11,6 +11,7 @@ from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.manifest import Asked, Manifest
 from pipeline.errors import UsageError
 from pipeline.runtime.hashing import JSON, Page
+from pipeline.tables.rejects import EXCERPT
 
 _EXAMPLES = 5
 _IDS_AT_ONCE = 2**20
@@ -169,7 +170,7 @@ def _example(document: _Document) -> JSON:
 
     path = _split_files(document.artifact)[document.file]
     row = read_batch(path).slice(document.row, 1).to_pylist()[0]
-    return {"id": row["id"], "split": document.split, "source": row["source"], "excerpt": row["text"][:200]}
+    return {"id": row["id"], "split": document.split, "source": row["source"], "excerpt": row["text"][:EXCERPT]}
 
 
 # --- tokenizers and shards -----------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Machinery: the store, a folder of artifacts: find them, draft new ones, publish by one rename."""
 
-import errno
 import itertools
 import json
 import os
@@ -30,7 +29,7 @@ from pipeline.artifacts.manifest import (
 )
 from pipeline.errors import IntegrityError, MissingError, UsageError
 from pipeline.runtime.console import say
-from pipeline.runtime.files import regular_files, sync_folder, sync_tree, write_json
+from pipeline.runtime.files import regular_files, rename_new, sync_folder, sync_tree, write_json
 from pipeline.runtime.hashing import JSON, Page, canonical_json, sha256_of_files
 from pipeline.runtime.liveness import ProcessIdentity, boot_id
 
@@ -242,11 +241,7 @@ class Store:
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists() and not (final / MANIFEST).exists():  # it lost its manifest: nothing can vouch for it
             self.quarantine(manifest.kind, manifest.id)
-        try:
-            os.rename(folder, final)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
+        if not rename_new(folder, final):
             return self._lost_race(final, manifest)
         (final / PAYLOAD).chmod(0o555)
         sync_folder(final.parent)

@@ -32,14 +32,14 @@ def cleaning(session: Session) -> list[Row]:
 
 
 def every_step() -> tuple[str, ...]:
-    """Return the names of the cleaning steps in their order, with the settings they have by themselves.
+    """Return the names of all cleaning steps, with the settings they have by themselves: first those of the preset web.
 
     One that needs to be told something (the files to decontaminate against) is left out, and said.
     """
-    from pipeline.cleaning.chain import STEPS, parse_step
+    from pipeline.cleaning.chain import parse_step, parse_steps, steps_by_name
 
     fit = []
-    for name in STEPS:
+    for name in dict.fromkeys([*(step.name for step in parse_steps(["web"])), *steps_by_name()]):
         try:
             parse_step(name)
         except (ConfigError, TypeError) as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.bench.origins import ORIGINS, Origin, fetch, members_of
 from pipeline.errors import MissingError
 from pipeline.runtime.console import say
-from pipeline.runtime.files import write_json
+from pipeline.runtime.files import replacing, write_json
 from pipeline.runtime.hashing import Page, sha256_of_file
 from pipeline.sources.document import normalize
 
@@ -129,14 +129,11 @@ def _size(texts: dict[bytes, str]) -> int:
 
 
 def _write(documents: Iterable[tuple[str, str]], path: Path) -> Page:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
     sizes: Counter[str] = Counter()
     count = 0
-    with aside.open("w", encoding="utf-8") as out:
+    with replacing(path) as aside, aside.open("w", encoding="utf-8") as out:
         for group, text in documents:
             out.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
             sizes[group] += len(text.encode("utf-8"))
             count += 1
-    aside.rename(path)
     return {"documents": count, "bytes": dict(sizes)}

@@ -4,14 +4,15 @@ Every part writes its rows sorted.  A bucket is a range of keys: it reads its sl
 that all rows with one key meet in one task, in the order of the parts.  What a bucket decides, each part reads back.
 """
 
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cleaning.step import DOCUMENTS
-from pipeline.executors.resumable import Work
+from pipeline.executors.resumable import Output
+from pipeline.tables.documents import DOCUMENTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,26 +26,23 @@ ROWS_PER_BUCKET = 1 << 20
 
 @dataclass(frozen=True)
 class Folders:
-    """The folders of a phase's parts, in a task that stays small however many they are."""
+    """The folders of outputs, in order; every task of a phase may be given all of them, so they are written short."""
 
-    root: Path
-    count: int
+    root: str
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
 
     def __getitem__(self, index: int) -> Path:
-        return self.root / f"{index:06d}"
+        return Path(self.root, self.names[index])
 
     @classmethod
-    def made_by(cls, work: Work, phase: str, count: int) -> "Folders":
-        """Return the folders that a map has made or will make."""
-        return cls(work.output(phase, 0).parent, count)
-
-    @classmethod
-    def of(cls, parts: Sequence[Path]) -> "Folders":
-        """Return a finished phase's folders; ValueError when they are not all of one phase, in order."""
-        folders = cls(parts[0].parent, len(parts))
-        if any(part != folders[i] for i, part in enumerate(parts)):
-            raise ValueError(f"{folders.root} does not hold {len(parts)} parts in order")
-        return folders
+    def of(cls, outputs: Sequence[Output]) -> "Folders":
+        """Return the folders of what a map made."""
+        paths = [str(output.folder) for output in outputs]
+        root = os.path.commonpath(paths)
+        return cls(root, tuple(path[len(root) + 1 :] for path in paths))
 
 
 def key_ranges(rows: int) -> list[tuple[int, int]]:

@@ -1,56 +1,36 @@
 """Machinery: the cleaning steps by name, read from a recipe, and run in order over the parts of a corpus.
 
-A step is written `name` or `name:setting=value,setting=value`; a list of values is separated by `|`.
+A step is written `name` or `name:setting=value,setting=value`; a list of values is separated by `|`.  A new one is a
+class in the `STEPS` of a module of this package, and nothing else.
 """
 
 import dataclasses
 import importlib
+import itertools
 import json
+import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from pipeline.artifacts.store import Store
 from pipeline.cleaning.step import (
+    CleaningStep,
     CorpusStep,
-    Documents,
     DocumentStep,
     Outcome,
-    Step,
-    add_tallies,
-    read_documents,
-    settle,
+    add_counts,
+    apply_outcomes,
     write_part,
 )
 from pipeline.errors import ConfigError
-from pipeline.executors.resumable import Work, read_result
+from pipeline.executors.resumable import Output, Work
 from pipeline.runtime.hashing import JSON
 from pipeline.runtime.settings import check_keys, nearest
+from pipeline.tables.documents import Documents, read_documents
 from pipeline.tables.rejects import REJECTS, Rejects
-
-_ROOMS = {
-    "characters": (
-        "line_ends",
-        "unicode",
-        "control_characters",
-        "mojibake",
-        "trim",
-        "length",
-        "unwrap",
-    ),
-    "quality": ("gopher_quality", "c4_quality", "fineweb_quality"),
-    "repetition": ("gopher_repetition",),
-    "language": ("language",),
-    "pii": ("pii",),
-    "decontamination": ("decontaminate",),
-    "exact_steps": ("exact_documents", "exact_paragraphs", "boilerplate_lines"),
-    "near_duplicates": ("near_duplicates",),
-}
-"""the modules of this package, and the steps in each: a module is imported when one of its steps is asked for"""
-STEPS = tuple(name for names in _ROOMS.values() for name in names)
-"""the names of all cleaning steps"""
 
 _CHARACTERS = ("mojibake", "line_ends:unicode=true", "unicode", "control_characters")
 _RULES = ("language", "gopher_repetition", "gopher_quality")
@@ -74,27 +54,27 @@ PRESETS: dict[str, tuple[str, ...]] = {
 
 
 @cache
-def step_named(name: str) -> type[Step]:
-    """Return a cleaning step; ConfigError when there is none of that name."""
-    room = next((room for room, names in _ROOMS.items() if name in names), None)
-    if room is None:
-        raise ConfigError(f"there is no cleaning step {name!r}.{nearest(name, [*STEPS, *PRESETS])}")
-    found: dict[str, type[Step]] = {
-        step.name: step for step in importlib.import_module(f"pipeline.cleaning.{room}").STEPS
-    }
-    return found[name]
+def steps_by_name() -> dict[str, type[CleaningStep]]:
+    """Return all cleaning steps: those in the STEPS of this package's modules."""
+    room = __name__.rpartition(".")[0]
+    names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
+    modules = [importlib.import_module(f"{room}.{name}") for name in names]
+    return {step.name: step for module in modules for step in getattr(module, "STEPS", ())}
 
 
-def parse_steps(entries: Sequence[str]) -> tuple[Step, ...]:
+def parse_steps(entries: Sequence[str]) -> tuple[CleaningStep, ...]:
     """Read steps as they are written; ConfigError names what is wrong with which."""
     written = [name for entry in entries for name in PRESETS.get(entry, (entry,))]
     return tuple(map(parse_step, written))
 
 
-def parse_step(entry: str) -> Step:
+def parse_step(entry: str) -> CleaningStep:
     """Read one step: `length:min_characters=100` is Length(min_characters=100)."""
     name, _, written = entry.partition(":")
-    kind = step_named(name)
+    steps = steps_by_name()
+    if name not in steps:
+        raise ConfigError(f"there is no cleaning step {name!r}.{nearest(name, [*steps, *PRESETS])}")
+    kind = steps[name]
     pairs = dict(pair.partition("=")[::2] for pair in written.split(",") if pair)
     check_keys(pairs, [field.name for field in dataclasses.fields(kind)], f"the cleaning step {name}")
     hints = get_type_hints(kind)
@@ -124,7 +104,7 @@ def _described(hint: Any) -> str:
     )
 
 
-def write_step(step: Step) -> str:
+def write_step(step: CleaningStep) -> str:
     """Write a step with all its settings, in one way only: it goes into the id."""
     settings = [f"{field.name}={_written(getattr(step, field.name))}" for field in dataclasses.fields(step)]
     return f"{step.name}:{','.join(settings)}" if settings else step.name
@@ -160,99 +140,73 @@ class _Pass:
     """A task: one part of documents goes through consecutive document steps."""
 
     part: Path
-    steps: tuple[str, ...]
+    steps: tuple[DocumentStep, ...]
 
 
-def leading(entries: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Part the steps into those that a document can take while it is read, and the rest."""
-    steps = parse_steps(entries)
-    count = next((i for i, step in enumerate(steps) if isinstance(step, CorpusStep)), len(steps))
-    return tuple(map(write_step, steps[:count])), tuple(map(write_step, steps[count:]))
+def leading(steps: Sequence[CleaningStep]) -> tuple[tuple[DocumentStep, ...], tuple[CleaningStep, ...]]:
+    """Cut the steps into those that a document can take while it is read, and the rest."""
+    first = tuple(itertools.takewhile(lambda step: isinstance(step, DocumentStep), steps))
+    return cast(tuple[DocumentStep, ...], first), tuple(steps[len(first) :])
 
 
-def clean(work: Work, parts: list[Path], entries: Sequence[str], *, read: str) -> tuple[list[Path], list[list[Path]]]:
-    """Take parts through the steps, in order; return what is left, and each phase's folders with rejects and tallies.
+def clean(work: Work, parts: list[Output], steps: Sequence[CleaningStep]) -> list[list[Output]]:
+    """Take parts through the steps, in order; return the outputs of every phase, from `parts` to what is left.
 
-    `read` is the phase that made `parts`.  A phase's files are freed when the next one is done with them, its rejects
-    excepted.
+    A phase's files are freed when the next one is done with them, its rejects excepted.
     """
-    trail: list[list[Path]] = []
-    before = read
-    for number, group in enumerate(_grouped(parse_steps(entries)), 1):
-        name = f"{number:02d}-{group[0].name}"
-        if isinstance(group[0], CorpusStep):
-            parts = group[0].run(work, name, parts)
+    phase_outputs = [parts]
+    for number, group in enumerate(_grouped(steps), 1):
+        before = phase_outputs[-1]
+        if isinstance(group, CorpusStep):
+            phase_outputs.append(group.run(work, f"{number:02d}-{group.name}", before))
         else:
-            tasks = [_Pass(part=part, steps=tuple(map(write_step, group))) for part in parts]
-            work.map(name, _clean_part, tasks, label="cleaning")
-            parts = work.outputs(name)
-        trail.append(parts)
+            tasks = [_Pass(part=part.folder, steps=group) for part in before]
+            phase_outputs.append(work.map(f"{number:02d}-{group[0].name}", _clean_part, tasks, label="cleaning"))
         work.drop(before, keep=[REJECTS])
-        before = parts[0].parent.name if parts else before
-    return parts, trail
+    return phase_outputs
 
 
-def _grouped(steps: Sequence[Step]) -> Iterator[list[Step]]:
-    """Yield runs of document steps, which one pass can do, and corpus steps, each by itself."""
-    group: list[Step] = []
-    for step in steps:
-        if isinstance(step, CorpusStep):
-            if group:
-                yield group
-            yield [step]
-            group = []
+def _grouped(steps: Sequence[CleaningStep]) -> Iterator[CorpusStep | tuple[DocumentStep, ...]]:
+    """Yield corpus steps, and runs of document steps, which one pass can do."""
+    for one_at_a_time, group in itertools.groupby(steps, key=lambda step: isinstance(step, DocumentStep)):
+        if one_at_a_time:
+            yield cast(tuple[DocumentStep, ...], tuple(group))
         else:
-            group.append(step)
-    if group:
-        yield group
+            yield from cast(Iterator[CorpusStep], group)
 
 
 def _clean_part(task: _Pass, folder: Path) -> dict[str, JSON]:
     rejects = Rejects()
-    documents, tallies = take_steps(read_documents(task.part), task.steps, rejects)
+    documents, counts = take_steps(read_documents(task.part), task.steps, rejects)
     write_part(folder, documents, rejects)
-    return {"tallies": tallies}
+    return {"counts": counts}
 
 
 def take_steps(
-    documents: Documents, entries: Sequence[str], rejects: Rejects
+    documents: Documents, steps: Sequence[DocumentStep], rejects: Rejects
 ) -> tuple[Documents, list[dict[str, JSON]]]:
-    """Take documents through document steps, one step at a time; return what is left, and each step's tally."""
-    tallies = []
-    for entry in entries:
-        step = entry.partition(":")[0]
-        documents, tally = settle(step, documents, map(opened(entry), documents.texts), rejects)
-        tallies.append(tally)
-    return documents, tallies
+    """Take documents through document steps, one step at a time; return what is left, and each step's counts."""
+    counts = []
+    for step in steps:
+        documents, of_step = apply_outcomes(step.name, documents, map(_opened(step), documents.texts), rejects)
+        counts.append(of_step)
+    return documents, counts
 
 
 @cache
-def opened(entry: str) -> Callable[[str], Outcome]:
-    """Return the function of a document step; a process loads what it needs once."""
-    step = parse_step(entry)
-    assert isinstance(step, DocumentStep)
+def _opened(step: DocumentStep) -> Callable[[str], Outcome]:
+    """Return the function of a step; a process loads what it needs once."""
     return step.open()
 
 
-def settings_of(entry: str) -> dict[str, JSON]:
-    """Return the settings of a step as a table."""
-    return dataclasses.asdict(parse_step(entry))
-
-
-def packages_of(entries: Sequence[str]) -> tuple[str, ...]:
+def packages_of(steps: Sequence[CleaningStep]) -> tuple[str, ...]:
     """Return the distributions whose versions decide what the steps make of a text."""
-    return tuple(sorted({package for step in parse_steps(entries) for package in step.packages}))
+    return tuple(sorted({package for step in steps for package in step.packages}))
 
 
-def tallies_in(folder: Path) -> list[dict[str, Any]]:
-    """Return the tallies of one part, a step each."""
-    tallies: list[dict[str, Any]] = read_result(folder)["tallies"]
-    return tallies
-
-
-def tallies_of(trail: Sequence[Sequence[Path]]) -> list[dict[str, Any]]:
+def add_up(phase_outputs: Sequence[Sequence[Output]]) -> list[dict[str, Any]]:
     """Return the accounting table: one entry per step, in order, summed over parts."""
     table: list[dict[str, Any]] = []
-    for folders in trail:
-        table.extend(add_tallies(of_step) for of_step in zip(*map(tallies_in, folders), strict=True))
+    for outputs in phase_outputs:
+        table.extend(add_counts(of_step) for of_step in zip(*(part.result["counts"] for part in outputs), strict=True))
     return table

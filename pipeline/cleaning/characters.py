@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.cleaning.step import DocumentStep, Outcome, Step
+from pipeline.cleaning.step import CleaningStep, DocumentStep, Outcome
 from pipeline.cleaning.wrapping import Unwrap
 from pipeline.errors import ConfigError, UnavailableError
 
@@ -240,4 +240,4 @@ class Length(DocumentStep):
         return measured
 
 
-STEPS: tuple[type[Step], ...] = (LineEnds, Unicode, ControlCharacters, Mojibake, Unwrap, Trim, Length)
+STEPS: tuple[type[CleaningStep], ...] = (LineEnds, Unicode, ControlCharacters, Mojibake, Unwrap, Trim, Length)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.store import Store
-from pipeline.cleaning.step import DocumentStep, Outcome, Step
+from pipeline.cleaning.step import CleaningStep, DocumentStep, Outcome
 from pipeline.errors import ConfigError, IntegrityError, MissingError
 from pipeline.readers.documents import documents_of, rows_of
 from pipeline.runtime.hashing import sha256_of_file
@@ -206,4 +206,4 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-STEPS: tuple[type[Step], ...] = (Decontaminate,)
+STEPS: tuple[type[CleaningStep], ...] = (Decontaminate,)

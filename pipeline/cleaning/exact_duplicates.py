@@ -1,15 +1,23 @@
-"""Machinery: equal pieces of documents (documents, paragraphs, lines) are found across parts, in phases of a map.
+"""Machinery: equal spans of documents (whole documents, paragraphs, lines) are found across parts, in phases of a map.
 
-`items`: each part hashes its pieces and writes (hash, document, piece), sorted by hash.  `buckets`: each range of
-hashes reads its slice of every part and writes which hashes are lost in which part, and to whom.  `filter`: each part
-finds its lost pieces by hash.
+`spans`: each part hashes its spans and writes (hash, document, span), sorted by hash.  `buckets`: each range of hashes
+reads its slice of every part and writes which hashes are removed from which part, and where they are kept.  `filter`:
+each part finds the spans to remove by hash.
 
-A hash is the first 128 bits of SHA-256.  Two of n different pieces are taken for equal with a chance of n * n / 2**129:
-about 1 in 10**13 for the 10**13 lines of a web crawl.
+Why ranges of hashes: equal spans have equal hashes, so a range of them can be decided without looking at any other, and
+as hashes are evenly spread, ranges of equal width hold about equally much; this is the shuffle of a map-reduce (Dean &
+Ghemawat 2004), by files that each reader takes a slice of.  A sorted file needs no index for that.
 
-Disk: 24 bytes per piece, until the end.  Memory of a bucket: about 130 bytes per hash and part that it is in, for
-2**20 of them on average; a piece that is everywhere counts once per part.  Memory of a filter: a part's documents,
-twice, and its pieces.
+Why 128 bits: a hash is the first 128 bits of SHA-256, and texts of one hash are taken for equal without being compared.
+Two of n different spans have the same with a chance of n * n / 2**129 (the birthday bound), about 1 in 10**13 for the
+10**13 lines of a web crawl; with 64 bits it would be certain long before.
+
+Why the first stays: parts are in the order of the sources, and a bucket takes rows in the order of parts and documents,
+so what is kept depends neither on the number of workers nor on the width of the ranges.
+
+Disk: 24 bytes per span, until the end.  Memory of a bucket: about 130 bytes per hash and part that it is in, for
+2**20 of them on average; a span that is everywhere counts once per part.  Memory of a filter: a part's documents,
+twice, and its spans.
 """
 
 import time
@@ -20,9 +28,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cleaning.buckets import Folders, first_of_run, join, key_ranges, rows_between, starts_run
-from pipeline.cleaning.step import DOCUMENTS, CorpusStep, Outcome, filter_part, pass_part
-from pipeline.executors.resumable import Work
+from pipeline.cleaning.step import CorpusStep, Outcome, filter_part, pass_part
+from pipeline.executors.resumable import Output, Work
 from pipeline.runtime.hashing import JSON
+from pipeline.tables.documents import DOCUMENTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,105 +39,101 @@ if TYPE_CHECKING:
 
     from pipeline.cleaning.buckets import Rows
 
-PIECE = [("high", "<u8"), ("low", "<u8"), ("document", "<u4"), ("piece", "<u4")]
-"""a piece of a part: its hash, and where it stands"""
-FOUND = [("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("document", "<u4"), ("pieces", "<u4"), ("documents", "<u4")]
-"""a hash in a part: the first document that has it, and how many pieces and documents have it"""
-LOST = [("part", "<u4"), ("high", "<u8"), ("low", "<u8"), ("winner_part", "<u4"), ("winner_document", "<u4")]
-"""a hash that a part loses, and the document that keeps it; when that is in the same part, its first piece stays"""
-NOBODY = 0xFFFFFFFF
-"""the part of a winner when every piece is lost"""
+SPAN = [("high", "<u8"), ("low", "<u8"), ("document", "<u4"), ("span", "<u4")]
+"""a span of a part: its hash, and where it stands"""
+FOUND = [("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("document", "<u4"), ("spans", "<u4"), ("documents", "<u4")]
+"""a hash in a part: the first document that has it, and how many spans and documents have it"""
+REMOVED = [("part", "<u4"), ("high", "<u8"), ("low", "<u8"), ("kept_part", "<u4"), ("kept_document", "<u4")]
+"""a hash removed from a part, and the document where it is kept; if that is in the same part, its first span stays"""
+NO_DOCUMENT = 0xFFFFFFFF
+"""the part where a hash is kept when every span with it is removed"""
 
-PIECES, LOSSES = "pieces.npy", "losses.npy"
+SPANS, REMOVALS = "spans.npy", "removals.npy"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Repeats(CorpusStep):
-    """A step that finds equal pieces; what a piece is and which are lost, a step of its own says."""
+class ExactDuplicates(CorpusStep):
+    """A step that finds equal spans; what a span is and which are removed, a step of its own says."""
 
-    def run(self, work: Work, phase: str, parts: Sequence[Path]) -> list[Path]:
+    def run(self, work: Work, phase: str, parts: Sequence[Output]) -> list[Output]:
         if not parts:
             return []
-        items, buckets, last = f"{phase}.items", f"{phase}.buckets", f"{phase}.filter"
-        found = work.map(items, _find, [_Part(step=self, folder=part) for part in parts], label=self.name)
-        pieces = Folders.made_by(work, items, len(parts))
-        documents = sum(result["documents"] for result in found)
-        ranges = key_ranges(sum(result["pieces"] for result in found))
+        hashed = work.map(
+            f"{phase}.spans", _hash, [_Hashing(step=self, part=part.folder) for part in parts], label=self.name
+        )
+        documents, count = (sum(output.result[name] for output in hashed) for name in ("documents", "spans"))
+        spans = Folders.of(hashed)
         compared = work.map(
-            buckets,
+            f"{phase}.buckets",
             _compare,
-            [_Bucket(step=self, pieces=pieces, first=a, last=z, documents=documents) for a, z in ranges],
+            [_Bucket(step=self, spans=spans, first=a, last=z, documents=documents) for a, z in key_ranges(count)],
             label=self.name,
         )
-        share = sum(result["seconds"] for result in compared) / len(parts)
-        folders, lost = Folders.of(parts), Folders.made_by(work, buckets, len(ranges))
-        work.map(
-            last,
-            _filter,
-            [
-                _Filter(
-                    step=self,
-                    parts=folders,
-                    part=i,
-                    pieces=pieces,
-                    buckets=lost,
-                    seconds=result["seconds"] + share,
-                )
-                for i, result in enumerate(found)
-            ],
-            label=self.name,
-        )
-        work.drop(items)
-        work.drop(buckets)
-        return work.outputs(last)
+        share = sum(output.result["seconds"] for output in compared) / len(parts)
+        folders, buckets = Folders.of(parts), Folders.of(compared)
+        filters = [
+            _Filter(
+                step=self,
+                parts=folders,
+                part=i,
+                spans=spans,
+                buckets=buckets,
+                seconds=output.result["seconds"] + share,
+            )
+            for i, output in enumerate(hashed)
+        ]
+        filtered = work.map(f"{phase}.filter", _filter, filters, label=self.name)
+        work.drop(hashed)
+        work.drop(compared)
+        return filtered
 
     @abstractmethod
     def digest(self, texts: Any) -> "tuple[list[bytes], NDArray[np.uint32], NDArray[np.uint32]]":
-        """Return the hash of every piece in an Arrow column of texts, the document it is in, and its number there."""
+        """Return the hash of every span in an Arrow column of texts, the document it is in, and its number there."""
 
     @abstractmethod
-    def lose(self, rows: "Rows", documents: int) -> "Rows":
-        """Return the LOST of a bucket's FOUND, which come sorted by hash and then by part; `documents` are in all."""
+    def remove(self, rows: "Rows", documents: int) -> "Rows":
+        """Return what is REMOVED of a bucket's FOUND, which come sorted by hash and part; `documents` are in all."""
 
     @abstractmethod
-    def outcomes(self, texts: Sequence[str], lost: "Lost", parts: Folders) -> Iterator[Outcome]:
+    def outcomes(self, texts: Sequence[str], removed: "Removed", parts: Folders) -> Iterator[Outcome]:
         """Yield what becomes of each text of a part."""
 
 
 @dataclass(frozen=True)
-class Lost:
-    """The pieces that a part loses, in the order of documents and pieces, column by column."""
+class Removed:
+    """The spans removed from a part, in the order of documents and spans, column by column."""
 
     document: "NDArray[np.uint32]"
-    piece: "NDArray[np.uint32]"
-    winner_part: "NDArray[np.uint32]"
-    winner_document: "NDArray[np.uint32]"
+    span: "NDArray[np.uint32]"
+    kept_part: "NDArray[np.uint32]"
+    kept_document: "NDArray[np.uint32]"
 
 
-# --- phase `items` -------------------------------------------------------------------------------------------
+# --- phase `spans` -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Part:
-    """A task: the pieces of one part."""
+class _Hashing:
+    """A task: the spans of one part."""
 
-    step: Repeats
-    folder: Path
+    step: ExactDuplicates
+    part: Path
 
 
-def _find(task: _Part, folder: Path) -> dict[str, JSON]:
+def _hash(task: _Hashing, folder: Path) -> dict[str, JSON]:
     import numpy as np
 
     from pipeline.tables.arrow import read_batch
 
     started = time.perf_counter()
-    texts = read_batch(task.folder / DOCUMENTS).column("text")
-    digests, document, piece = task.step.digest(texts)
+    texts = read_batch(task.part / DOCUMENTS).column("text")
+    digests, document, span = task.step.digest(texts)
     hashes = np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 4)
-    rows = np.empty(len(hashes), dtype=PIECE)
-    rows["high"], rows["low"], rows["document"], rows["piece"] = hashes[:, 0], hashes[:, 1], document, piece
-    np.save(folder / PIECES, rows[_by_hash(rows)])
-    return {"documents": len(texts), "pieces": len(rows), "seconds": time.perf_counter() - started}
+    rows = np.empty(len(hashes), dtype=SPAN)
+    rows["high"], rows["low"], rows["document"], rows["span"] = hashes[:, 0], hashes[:, 1], document, span
+    np.save(folder / SPANS, rows[_by_hash(rows)])
+    return {"documents": len(texts), "spans": len(rows), "seconds": time.perf_counter() - started}
 
 
 def _by_hash(rows: "Rows") -> "NDArray[np.int64]":
@@ -143,10 +148,10 @@ def _by_hash(rows: "Rows") -> "NDArray[np.int64]":
 
 @dataclass(frozen=True, kw_only=True)
 class _Bucket:
-    """A task: the pieces of all parts whose hash is in a range."""
+    """A task: the spans of all parts whose hash is in a range."""
 
-    step: Repeats
-    pieces: Folders
+    step: ExactDuplicates
+    spans: Folders
     first: int
     last: int
     documents: int
@@ -156,47 +161,47 @@ def _compare(task: _Bucket, folder: Path) -> dict[str, JSON]:
     import numpy as np
 
     started = time.perf_counter()
-    slices = [_found_in(task, part) for part in range(task.pieces.count)]
+    slices = [_found_in(task, part) for part in range(len(task.spans))]
     rows = join(slices, FOUND)
-    losses = task.step.lose(rows[_by_hash(rows)], task.documents)
-    np.save(folder / LOSSES, losses[np.argsort(losses["part"], kind="stable")])
-    return {"losses": len(losses), "seconds": time.perf_counter() - started}
+    removed = task.step.remove(rows[_by_hash(rows)], task.documents)
+    np.save(folder / REMOVALS, removed[np.argsort(removed["part"], kind="stable")])
+    return {"removed": len(removed), "seconds": time.perf_counter() - started}
 
 
 def _found_in(task: _Bucket, part: int) -> "Rows":
-    """Return the FOUND of one part, of each hash one row, so that a piece that is everywhere takes no more memory."""
+    """Return the FOUND of one part, of each hash one row, so that a span that is everywhere takes no more memory."""
     import numpy as np
 
-    pieces = rows_between(task.pieces[part] / PIECES, "high", task.first, task.last)
-    starts = starts_run(pieces["high"], pieces["low"])
+    spans = rows_between(task.spans[part] / SPANS, "high", task.first, task.last)
+    starts = starts_run(spans["high"], spans["low"])
     at = np.flatnonzero(starts)
     rows = np.empty(len(at), dtype=FOUND)
     for name in ("high", "low", "document"):
-        rows[name] = pieces[name][at]
+        rows[name] = spans[name][at]
     rows["part"] = part
-    rows["pieces"] = np.diff(np.append(at, len(pieces)))
-    new = starts | starts_run(pieces["document"])
+    rows["spans"] = np.diff(np.append(at, len(spans)))
+    new = starts | starts_run(spans["document"])
     rows["documents"] = np.add.reduceat(new, at, dtype=np.uint32) if len(at) else 0
     return rows
 
 
 def all_but_first(rows: "Rows") -> "Rows":
-    """Return the LOST where only the first piece with a hash stays."""
+    """Return the REMOVED where only the first span with a hash stays."""
     starts = starts_run(rows["high"], rows["low"])
-    lost = ~starts | (rows["pieces"] > 1)
-    return lose_all(rows[lost], rows[first_of_run(starts)[lost]])
+    repeated = ~starts | (rows["spans"] > 1)
+    return remove_rows(rows[repeated], rows[first_of_run(starts)[repeated]])
 
 
-def lose_all(rows: "Rows", winners: "Rows | None") -> "Rows":
-    """Return the LOST of rows that lose their pieces to these winners; with none, to nobody."""
+def remove_rows(rows: "Rows", kept: "Rows | None") -> "Rows":
+    """Return the REMOVED of these rows, whose hashes stay in the rows `kept`, or nowhere."""
     import numpy as np
 
-    losses = np.empty(len(rows), dtype=LOST)
+    removed = np.empty(len(rows), dtype=REMOVED)
     for name in ("part", "high", "low"):
-        losses[name] = rows[name]
-    losses["winner_part"] = NOBODY if winners is None else winners["part"]
-    losses["winner_document"] = NOBODY if winners is None else winners["document"]
-    return losses
+        removed[name] = rows[name]
+    removed["kept_part"] = NO_DOCUMENT if kept is None else kept["part"]
+    removed["kept_document"] = NO_DOCUMENT if kept is None else kept["document"]
+    return removed
 
 
 # --- phase `filter` ------------------------------------------------------------------------------------------
@@ -204,12 +209,12 @@ def lose_all(rows: "Rows", winners: "Rows | None") -> "Rows":
 
 @dataclass(frozen=True, kw_only=True)
 class _Filter:
-    """A task: take out of one part what it loses."""
+    """A task: take out of one part what is removed from it."""
 
-    step: Repeats
+    step: ExactDuplicates
     parts: Folders
     part: int
-    pieces: Folders
+    spans: Folders
     buckets: Folders
     seconds: float
     """what the phases before this one took for this part"""
@@ -217,38 +222,38 @@ class _Filter:
 
 def _filter(task: _Filter, folder: Path) -> dict[str, JSON]:
     started = time.perf_counter()
-    lost = _lost_by(task)
+    removed = _removed_from(task)
     part, name = task.parts[task.part], task.step.name
-    if len(lost.document):
-        tally = filter_part(folder, part, name, lambda texts: task.step.outcomes(texts, lost, task.parts))
+    if len(removed.document):
+        counts = filter_part(folder, part, name, lambda texts: task.step.outcomes(texts, removed, task.parts))
     else:
-        tally = pass_part(folder, part, name)
-    return {"tallies": [{**tally, "seconds": task.seconds + time.perf_counter() - started}]}
+        counts = pass_part(folder, part, name)
+    return {"counts": [{**counts, "seconds": task.seconds + time.perf_counter() - started}]}
 
 
-def _lost_by(task: _Filter) -> Lost:
-    """Find the lost pieces of a part by their hashes."""
+def _removed_from(task: _Filter) -> Removed:
+    """Find the spans to remove from a part by their hashes."""
     import numpy as np
 
-    slices = [rows_between(task.buckets[i] / LOSSES, "part", task.part, task.part) for i in range(task.buckets.count)]
-    losses = join(slices, LOST)
-    pieces = rows_between(task.pieces[task.part] / PIECES, "high", 0, (1 << 64) - 1)
-    at, winner = _matched(losses, pieces)
-    starts = starts_run(pieces["high"], pieces["low"])[at]
-    lost = ~(starts & (winner["winner_part"] == task.part))
-    at, winner = at[lost], winner[lost]
-    order = np.lexsort((pieces["piece"][at], pieces["document"][at]))
-    at, winner = at[order], winner[order]
-    return Lost(pieces["document"][at], pieces["piece"][at], winner["winner_part"], winner["winner_document"])
+    slices = [rows_between(task.buckets[i] / REMOVALS, "part", task.part, task.part) for i in range(len(task.buckets))]
+    spans = rows_between(task.spans[task.part] / SPANS, "high", 0, (1 << 64) - 1)
+    at, removed = _matched(join(slices, REMOVED), spans)
+    # Equal spans of a part stand in the order of its documents: where the hash is kept in this part, the first stays.
+    starts = starts_run(spans["high"], spans["low"])[at]
+    goes = ~(starts & (removed["kept_part"] == task.part))
+    at, removed = at[goes], removed[goes]
+    order = np.lexsort((spans["span"][at], spans["document"][at]))
+    at, removed = at[order], removed[order]
+    return Removed(spans["document"][at], spans["span"][at], removed["kept_part"], removed["kept_document"])
 
 
-def _matched(losses: "Rows", pieces: "Rows") -> "tuple[NDArray[np.int64], Rows]":
-    """Return the indices of the pieces whose hash is among the losses, and the loss of each."""
+def _matched(removals: "Rows", spans: "Rows") -> "tuple[NDArray[np.int64], Rows]":
+    """Return the indices of the spans whose hash is among the removals, and the removal of each."""
     import numpy as np
 
-    high = np.concatenate([losses["high"], pieces["high"]])
-    low = np.concatenate([losses["low"], pieces["low"]])
-    order = np.lexsort((low, high))  # stable: a loss stands before the pieces with its hash
+    high = np.concatenate([removals["high"], spans["high"]])
+    low = np.concatenate([removals["low"], spans["low"]])
+    order = np.lexsort((low, high))  # stable: a removal stands before the spans with its hash
     first = order[first_of_run(starts_run(high[order], low[order]))]
-    hit = (first < len(losses)) & (order >= len(losses))
-    return order[hit] - len(losses), losses[first[hit]]
+    hit = (first < len(removals)) & (order >= len(removals))
+    return order[hit] - len(removals), removals[first[hit]]

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipeline.cleaning.buckets import Folders, name_documents, starts_run
-from pipeline.cleaning.exact_duplicates import Lost, Repeats, all_but_first, lose_all
+from pipeline.cleaning.exact_duplicates import ExactDuplicates, Removed, all_but_first, remove_rows
 from pipeline.cleaning.step import Outcome
 from pipeline.errors import ConfigError
 
@@ -22,7 +22,7 @@ _PARAGRAPHS = re.compile(r"(\n(?:[^\S\n]*\n)+)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExactDocuments(Repeats):
+class ExactDocuments(ExactDuplicates):
     """Keep the first of equal documents, in the order of the corpus."""
 
     name: ClassVar[str] = "exact_documents"
@@ -35,19 +35,19 @@ class ExactDocuments(Repeats):
         digests = [sha256(text).digest() for text in bytes_of(texts)]
         return digests, np.arange(len(texts), dtype=np.uint32), np.zeros(len(texts), np.uint32)
 
-    def lose(self, rows: "Rows", documents: int) -> "Rows":
+    def remove(self, rows: "Rows", documents: int) -> "Rows":
         return all_but_first(rows)
 
-    def outcomes(self, texts: Sequence[str], lost: Lost, parts: Folders) -> Iterator[Outcome]:
-        names = name_documents(parts, lost.winner_part, lost.winner_document)
-        winners = dict(zip(lost.document.tolist(), names, strict=True))
+    def outcomes(self, texts: Sequence[str], removed: Removed, parts: Folders) -> Iterator[Outcome]:
+        names = name_documents(parts, removed.kept_part, removed.kept_document)
+        kept = dict(zip(removed.document.tolist(), names, strict=True))
         for number, text in enumerate(texts):
-            same_as = winners.get(number)
+            same_as = kept.get(number)
             yield Outcome(text) if same_as is None else Outcome(text, "exact duplicate", same_as=same_as)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExactParagraphs(Repeats):
+class ExactParagraphs(ExactDuplicates):
     """Keep the first of equal paragraphs in the whole corpus, where they are long enough to be no chance.
 
     Blank lines part paragraphs; spaces around them do not matter.  As in CCNet (Wenzek et al. 2020).
@@ -63,17 +63,17 @@ class ExactParagraphs(Repeats):
         _check_length(self.name, self.min_characters)
 
     def digest(self, texts: Any) -> "tuple[list[bytes], NDArray[np.uint32], NDArray[np.uint32]]":
-        return _digest_pieces(texts, split_paragraphs, self.min_characters)
+        return _digest_spans(texts, split_paragraphs, self.min_characters)
 
-    def lose(self, rows: "Rows", documents: int) -> "Rows":
+    def remove(self, rows: "Rows", documents: int) -> "Rows":
         return all_but_first(rows)
 
-    def outcomes(self, texts: Sequence[str], lost: Lost, parts: Folders) -> Iterator[Outcome]:
-        return _without(texts, lost, _drop_paragraphs, "paragraphs removed", "only repeated paragraphs")
+    def outcomes(self, texts: Sequence[str], removed: Removed, parts: Folders) -> Iterator[Outcome]:
+        return _without(texts, removed, _drop_paragraphs, "paragraphs removed", "only repeated paragraphs")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoilerplateLines(Repeats):
+class BoilerplateLines(ExactDuplicates):
     """Remove lines that stand in many documents: headers, footers, menus, licences; no copy is kept.
 
     Spaces around a line do not matter; a line that a document repeats counts once in it.
@@ -95,19 +95,19 @@ class BoilerplateLines(Repeats):
             raise ConfigError(f"{self.name}: min_documents must be at least 2, min_fraction from 0 to 1, got {self}.")
 
     def digest(self, texts: Any) -> "tuple[list[bytes], NDArray[np.uint32], NDArray[np.uint32]]":
-        return _digest_pieces(texts, split_lines, self.min_characters)
+        return _digest_spans(texts, split_lines, self.min_characters)
 
-    def lose(self, rows: "Rows", documents: int) -> "Rows":
+    def remove(self, rows: "Rows", documents: int) -> "Rows":
         import numpy as np
 
         least = max(self.min_documents, math.ceil(self.min_fraction * documents))
         starts = starts_run(rows["high"], rows["low"])
         at = np.flatnonzero(starts)
         frequent = np.add.reduceat(rows["documents"], at, dtype=np.int64) >= least if len(rows) else at
-        return lose_all(rows[np.repeat(frequent, np.diff(np.append(at, len(rows))))], None)
+        return remove_rows(rows[np.repeat(frequent, np.diff(np.append(at, len(rows))))], None)
 
-    def outcomes(self, texts: Sequence[str], lost: Lost, parts: Folders) -> Iterator[Outcome]:
-        return _without(texts, lost, _drop_lines, "lines removed", "only boilerplate lines")
+    def outcomes(self, texts: Sequence[str], removed: Removed, parts: Folders) -> Iterator[Outcome]:
+        return _without(texts, removed, _drop_lines, "lines removed", "only boilerplate lines")
 
 
 STEPS = (ExactDocuments, ExactParagraphs, BoilerplateLines)
@@ -118,7 +118,7 @@ def _check_length(name: str, characters: int) -> None:
         raise ConfigError(f"{name}: min_characters must be at least 1, got {characters}.")
 
 
-# --- pieces of a text ----------------------------------------------------------------------------------------
+# --- spans of a text -----------------------------------------------------------------------------------------
 
 
 def split_paragraphs(text: str) -> list[str]:
@@ -131,33 +131,33 @@ def split_lines(text: str) -> list[str]:
     return text.split("\n")
 
 
-def _drop_paragraphs(text: str, lost: set[int]) -> str:
+def _drop_paragraphs(text: str, removed: set[int]) -> str:
     """Return the other paragraphs, each but the first with what parted it from the one before."""
-    pieces = split_paragraphs(text)
-    left = [i for i in range(0, len(pieces), 2) if i not in lost]
-    return "".join(piece for i in left for piece in pieces[i - 1 if i > left[0] else i : i + 1])
+    spans = split_paragraphs(text)
+    left = [i for i in range(0, len(spans), 2) if i not in removed]
+    return "".join(span for i in left for span in spans[i - 1 if i > left[0] else i : i + 1])
 
 
-def _drop_lines(text: str, lost: set[int]) -> str:
-    return "\n".join(line for i, line in enumerate(split_lines(text)) if i not in lost)
+def _drop_lines(text: str, removed: set[int]) -> str:
+    return "\n".join(line for i, line in enumerate(split_lines(text)) if i not in removed)
 
 
 def _without(
-    texts: Sequence[str], lost: Lost, drop: Callable[[str, set[int]], str], what: str, reason: str
+    texts: Sequence[str], removed: Removed, drop: Callable[[str, set[int]], str], what: str, reason: str
 ) -> Iterator[Outcome]:
-    """Yield each text without its lost pieces; one of which no letter is left is rejected."""
-    pieces: dict[int, set[int]] = {}
-    for document, piece in zip(lost.document.tolist(), lost.piece.tolist(), strict=True):
-        pieces.setdefault(document, set()).add(piece)
+    """Yield each text without its removed spans; one of which no letter is left is rejected."""
+    spans: dict[int, set[int]] = {}
+    for document, span in zip(removed.document.tolist(), removed.span.tolist(), strict=True):
+        spans.setdefault(document, set()).add(span)
     for number, text in enumerate(texts):
-        if number not in pieces:
+        if number not in spans:
             yield Outcome(text)
             continue
-        left = drop(text, pieces[number])
-        yield Outcome(left, "" if left.strip() else reason, counts={what: len(pieces[number])})
+        left = drop(text, spans[number])
+        yield Outcome(left, "" if left.strip() else reason, counts={what: len(spans[number])})
 
 
-def _digest_pieces(
+def _digest_spans(
     texts: Any, split: Callable[[str], Iterable[str]], least: int
 ) -> "tuple[list[bytes], NDArray[np.uint32], NDArray[np.uint32]]":
     import numpy as np
@@ -166,8 +166,8 @@ def _digest_pieces(
     numbers: list[int] = []
     counts: list[int] = []
     for text in texts:
-        long = [(i, piece) for i, piece in enumerate(map(str.strip, split(text.as_py()))) if len(piece) >= least]
-        digests += [sha256(piece.encode("utf-8")).digest() for _, piece in long]
+        long = [(i, span) for i, span in enumerate(map(str.strip, split(text.as_py()))) if len(span) >= least]
+        digests += [sha256(span.encode("utf-8")).digest() for _, span in long]
         numbers += [i for i, _ in long]
         counts.append(len(long))
     documents = np.repeat(np.arange(len(counts), dtype=np.uint32), counts)

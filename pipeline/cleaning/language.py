@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.cleaning.step import DocumentStep, Outcome, Step
+from pipeline.cleaning.step import CleaningStep, DocumentStep, Outcome
 from pipeline.errors import ConfigError, UnavailableError
 from pipeline.runtime.settings import nearest
 
@@ -81,4 +81,4 @@ def _detector() -> Callable[[str], tuple[str, float]]:
     return detect
 
 
-STEPS: tuple[type[Step], ...] = (Language,)
+STEPS: tuple[type[CleaningStep], ...] = (Language,)

@@ -27,10 +27,11 @@ from pipeline.cleaning.buckets import (
     starts_run,
 )
 from pipeline.cleaning.shingles import mix, require_rensa, sign
-from pipeline.cleaning.step import DOCUMENTS, CorpusStep, Outcome, filter_part, pass_part
+from pipeline.cleaning.step import CorpusStep, Outcome, filter_part, pass_part
 from pipeline.errors import ConfigError
-from pipeline.executors.resumable import Work
+from pipeline.executors.resumable import Output, Work
 from pipeline.runtime.hashing import JSON
+from pipeline.tables.documents import DOCUMENTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,12 +42,13 @@ if TYPE_CHECKING:
 
 BAND = [("key", "<u8"), ("document", "<u4")]
 """a band of a document's signature"""
-LOST = [("part", "<u4"), ("document", "<u4"), ("winner_part", "<u4"), ("winner_document", "<u4")]
+REMOVED = [("part", "<u4"), ("document", "<u4"), ("kept_part", "<u4"), ("kept_document", "<u4")]
 """a document that is left out, and the one that is kept for it"""
 KEPT = [("part", "<u4"), ("document", "<u4")]
 """the first document of a cluster"""
 
-SIGNATURES, BANDS, EDGES, LOSSES, KEEPS = "signatures.npy", "bands.npy", "edges.npy", "losses.npy", "keeps.npy"
+SIGNATURES, BANDS, EDGES = "signatures.npy", "bands.npy", "edges.npy"
+REMOVALS, FIRSTS = "removals.npy", "firsts.npy"
 _MOST_LEADERS = 64
 """documents with one key in common that are unlike each other and yet looked at; the next ones are left alone"""
 _PAIRS_AT_ONCE = 1 << 16
@@ -92,34 +94,34 @@ class NearDuplicates(CorpusStep):
         """Return the length of a signature."""
         return self.bands * self.rows
 
-    def run(self, work: Work, phase: str, parts: Sequence[Path]) -> list[Path]:
+    def run(self, work: Work, phase: str, parts: Sequence[Output]) -> list[Output]:
         require_rensa()
         if not parts:
             return []
-        names = [f"{phase}.{name}" for name in ("signatures", "buckets", "clusters", "filter")]
-        signed = work.map(names[0], _sign, [_Part(step=self, folder=part) for part in parts], label=self.name)
-        signatures = Folders.made_by(work, names[0], len(parts))
-        ranges = key_ranges(sum(result["bands"] for result in signed))
-        tasks = [_Bucket(step=self, signatures=signatures, first=a, last=z) for a, z in ranges]
-        compared = work.map(names[1], _compare, tasks, label=self.name)
-        buckets = Folders.made_by(work, names[1], len(ranges))
-        clustered = work.map(names[2], _cluster, [_Clusters(buckets=buckets)], label=self.name)
-        share = sum(result["seconds"] for result in [*compared, *clustered]) / len(parts)
+        tasks = [_Signing(step=self, part=part.folder) for part in parts]
+        signed = work.map(f"{phase}.signatures", _sign, tasks, label=self.name)
+        signatures = Folders.of(signed)
+        ranges = key_ranges(sum(output.result["bands"] for output in signed))
+        buckets = [_Bucket(step=self, signatures=signatures, first=a, last=z) for a, z in ranges]
+        compared = work.map(f"{phase}.buckets", _compare, buckets, label=self.name)
+        all_edges = [_Clusters(buckets=Folders.of(compared))]
+        clustered = work.map(f"{phase}.clusters", _cluster, all_edges, label=self.name)
+        share = sum(output.result["seconds"] for output in [*compared, *clustered]) / len(parts)
         folders = Folders.of(parts)
         filters = [
             _Filter(
                 step=self,
                 parts=folders,
                 part=i,
-                clusters=work.output(names[2], 0),
-                seconds=result["seconds"] + share,
+                clusters=clustered[0].folder,
+                seconds=output.result["seconds"] + share,
             )
-            for i, result in enumerate(signed)
+            for i, output in enumerate(signed)
         ]
-        work.map(names[3], _filter, filters, label=self.name)
-        for name in names[:3]:
-            work.drop(name)
-        return work.outputs(names[3])
+        filtered = work.map(f"{phase}.filter", _filter, filters, label=self.name)
+        for outputs in (signed, compared, clustered):
+            work.drop(outputs)
+        return filtered
 
 
 STEPS = (NearDuplicates,)
@@ -129,21 +131,21 @@ STEPS = (NearDuplicates,)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Part:
+class _Signing:
     """A task: the signatures of one part."""
 
     step: NearDuplicates
-    folder: Path
+    part: Path
 
 
-def _sign(task: _Part, folder: Path) -> dict[str, JSON]:
+def _sign(task: _Signing, folder: Path) -> dict[str, JSON]:
     import numpy as np
 
     from pipeline.tables.arrow import read_batch
 
     started = time.perf_counter()
     step = task.step
-    texts = read_batch(task.folder / DOCUMENTS).column("text").to_pylist()
+    texts = read_batch(task.part / DOCUMENTS).column("text").to_pylist()
     signatures, spoken = sign(texts, words=step.words, values=step.values, seed=step.seed)
     documents = np.flatnonzero(spoken)
     rows = np.empty(len(documents) * step.bands, dtype=BAND)
@@ -209,7 +211,7 @@ def _shared_keys(task: _Bucket) -> "tuple[NDArray[np.uint64], NDArray[np.int64]]
 
     keys = [np.empty(0, dtype=np.uint64)]
     documents = [np.empty(0, dtype=np.uint64)]
-    for part in range(task.signatures.count):
+    for part in range(len(task.signatures)):
         rows = rows_between(task.signatures[part] / BANDS, "key", task.first, task.last)
         keys.append(rows["key"].copy())
         documents.append(rows["document"] | np.uint64(part << 32))
@@ -262,18 +264,18 @@ def _cluster(task: _Clusters, folder: Path) -> dict[str, JSON]:
     from numpy.lib.format import open_memmap
 
     started = time.perf_counter()
-    slices = [np.asarray(open_memmap(task.buckets[i] / EDGES, mode="r")) for i in range(task.buckets.count)]
+    slices = [np.asarray(open_memmap(task.buckets[i] / EDGES, mode="r")) for i in range(len(task.buckets))]
     documents, ends = np.unique(np.concatenate(slices), return_inverse=True)
     first = first_connected(len(documents), ends.reshape(-1, 2))
-    lost = first != np.arange(len(documents))
-    losses = np.empty(np.count_nonzero(lost), dtype=LOST)
-    losses["part"], losses["document"] = _split(documents[lost])
-    losses["winner_part"], losses["winner_document"] = _split(documents[first[lost]])
-    keeps = np.empty(np.count_nonzero(~lost), dtype=KEPT)
-    keeps["part"], keeps["document"] = _split(documents[~lost])
-    np.save(folder / LOSSES, losses)
-    np.save(folder / KEEPS, keeps)
-    return {"clusters": len(keeps), "losses": len(losses), "seconds": time.perf_counter() - started}
+    repeated = first != np.arange(len(documents))
+    removed = np.empty(np.count_nonzero(repeated), dtype=REMOVED)
+    removed["part"], removed["document"] = _split(documents[repeated])
+    removed["kept_part"], removed["kept_document"] = _split(documents[first[repeated]])
+    firsts = np.empty(np.count_nonzero(~repeated), dtype=KEPT)
+    firsts["part"], firsts["document"] = _split(documents[~repeated])
+    np.save(folder / REMOVALS, removed)
+    np.save(folder / FIRSTS, firsts)
+    return {"clusters": len(firsts), "removed": len(removed), "seconds": time.perf_counter() - started}
 
 
 def _split(documents: "NDArray[np.uint64]") -> "tuple[NDArray[np.uint64], NDArray[np.uint64]]":
@@ -316,21 +318,21 @@ class _Filter:
 
 def _filter(task: _Filter, folder: Path) -> dict[str, JSON]:
     started = time.perf_counter()
-    losses, keeps = (rows_between(task.clusters / name, "part", task.part, task.part) for name in (LOSSES, KEEPS))
+    removed, firsts = (rows_between(task.clusters / name, "part", task.part, task.part) for name in (REMOVALS, FIRSTS))
     part, name = task.parts[task.part], task.step.name
-    if len(losses) or len(keeps):
-        tally = filter_part(folder, part, name, lambda texts: _outcomes(task.parts, losses, keeps, texts))
+    if len(removed) or len(firsts):
+        counts = filter_part(folder, part, name, lambda texts: _outcomes(task.parts, removed, firsts, texts))
     else:
-        tally = pass_part(folder, part, name)
-    return {"tallies": [{**tally, "seconds": task.seconds + time.perf_counter() - started}]}
+        counts = pass_part(folder, part, name)
+    return {"counts": [{**counts, "seconds": task.seconds + time.perf_counter() - started}]}
 
 
-def _outcomes(parts: Folders, losses: "Rows", keeps: "Rows", texts: Sequence[str]) -> Iterator[Outcome]:
-    names = name_documents(parts, losses["winner_part"], losses["winner_document"])
-    winners = dict(zip(losses["document"].tolist(), names, strict=True))
-    firsts = set(keeps["document"].tolist())
+def _outcomes(parts: Folders, removed: "Rows", firsts: "Rows", texts: Sequence[str]) -> Iterator[Outcome]:
+    names = name_documents(parts, removed["kept_part"], removed["kept_document"])
+    kept = dict(zip(removed["document"].tolist(), names, strict=True))
+    first = set(firsts["document"].tolist())
     for number, text in enumerate(texts):
-        if number in winners:
-            yield Outcome(text, "near duplicate", same_as=winners[number])
+        if number in kept:
+            yield Outcome(text, "near duplicate", same_as=kept[number])
         else:
-            yield Outcome(text, counts={"clusters": 1} if number in firsts else {})
+            yield Outcome(text, counts={"clusters": 1} if number in first else {})

@@ -7,25 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.cleaning import step as cleaning
-from pipeline.cleaning.chain import tallies_in
-from pipeline.executors.resumable import Work
+from pipeline.executors.resumable import Output, Work
 from pipeline.runtime.files import link_or_copy, sync_file
-from pipeline.tables.rejects import REJECTS
+from pipeline.tables.documents import DOCUMENTS
+from pipeline.tables.rejects import REJECTS, REJECTS_IN_FILE
 from pipeline.tables.splits import SPLITS, fill_empty, smallest_of, split_of
 
-_REJECTS_IN_FILE = 50_000
 _DIGESTS = "digests.bin"
+
+Named = tuple[str, Path]
+"""a finished file, and what it is called in the artifact: train, validation, test or rejects"""
 
 
 # --- splitting and writing -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Part:
+class _Hashing:
     """A task: the documents of a part are hashed, which names them and says their split."""
 
-    folder: Path
+    part: Path
     shares: dict[str, dict[str, float]]
 
 
@@ -41,20 +42,21 @@ class _File:
 
 
 def write_splits(
-    work: Work, parts: Sequence[Path], *, shares: dict[str, dict[str, float]], part_bytes: int
-) -> tuple[list[str], dict[str, dict[str, int]]]:
-    """Write the files of every split; return the split of each file, nothing for one without documents, and totals.
+    work: Work, parts: Sequence[Output], *, shares: dict[str, dict[str, float]], part_bytes: int
+) -> tuple[list[Named], dict[str, dict[str, int]]]:
+    """Write the files of every split; return those that hold documents, and totals.
 
     `shares` says for every source how much of it goes to each split.
     """
-    pages = work.map("digests", _digest, [_Part(part, shares) for part in parts], label="hashing")
+    hashed = work.map("digests", _digest, [_Hashing(part.folder, shares) for part in parts], label="hashing")
+    pages = [output.result for output in hashed]
     smallest = {
         split: smallest_of(bytes.fromhex(d) for page in pages for d in page["smallest"].get(split, ()))
         for split in SPLITS
     }
     counts = _sums([page["documents"] for page in pages])
     moved = fill_empty(counts, smallest, {name for share in shares.values() for name in share})
-    folders = list(zip(parts, work.outputs("digests"), strict=True))
+    folders = [(part.folder, digests.folder) for part, digests in zip(parts, hashed, strict=True)]
     tasks: list[_File] = []
     for split in SPLITS:
         # What moves may be in any part; that happens in a corpus of a few documents only.
@@ -64,11 +66,12 @@ def write_splits(
             mine = tuple(folders[with_some[i]] for i in group)
             tasks.append(_File(split=split, parts=mine, shares=shares, moved=moved))
     written = work.map("write", _write, tasks, label="writing")
+    found = [(task.split, *output) for task, output in zip(tasks, written, strict=True) if output.result["documents"]]
     totals = {
-        name: _sums([{task.split: page[name]} for task, page in zip(tasks, written, strict=True) if page[name]])
+        name: _sums([{split: page[name]} for split, _, page in found if page[name]])
         for name in ("documents", "bytes", "characters")
     }
-    return [task.split if page["documents"] else "" for task, page in zip(tasks, written, strict=True)], totals
+    return [(split, folder / DOCUMENTS) for split, folder, _ in found], totals
 
 
 def _consecutive(sizes: Sequence[int], limit: int) -> Iterator[list[int]]:
@@ -92,16 +95,16 @@ def _sums(pages: Sequence[Mapping[str, int]]) -> dict[str, int]:
     return {split: total[split] for split in SPLITS if split in total}
 
 
-def _digest(part: _Part, folder: Path) -> dict[str, Any]:
+def _digest(task: _Hashing, folder: Path) -> dict[str, Any]:
     """Write the SHA-256 of every document; count documents and bytes by split."""
     from pipeline.tables.arrow import bytes_of, read_batch
 
-    batch = read_batch(part.folder / cleaning.DOCUMENTS)
+    batch = read_batch(task.part / DOCUMENTS)
     texts = list(bytes_of(batch.column("text")))
     digests = [hashlib.sha256(text).digest() for text in texts]
     (folder / _DIGESTS).write_bytes(b"".join(digests))
     sources = batch.column("source").to_pylist()
-    splits = [split_of(d, part.shares[source]) for d, source in zip(digests, sources, strict=True)]
+    splits = [split_of(d, task.shares[source]) for d, source in zip(digests, sources, strict=True)]
     size: Counter[str] = Counter()
     for split, text in zip(splits, texts, strict=True):
         size[split] += len(text)
@@ -123,7 +126,7 @@ def _write(file: _File, folder: Path) -> dict[str, Any]:
 
     chosen: list[pa.RecordBatch] = []
     for part, hashed in file.parts:
-        batch = read_batch(part / cleaning.DOCUMENTS)
+        batch = read_batch(part / DOCUMENTS)
         digests = (hashed / _DIGESTS).read_bytes()
         ids: list[str] = []
         rows: list[int] = []
@@ -135,20 +138,14 @@ def _write(file: _File, folder: Path) -> dict[str, Any]:
         mine = batch.take(numbers(np.array(rows, dtype=np.int64)))
         chosen.append(pa.RecordBatch.from_arrays([strings(ids), *mine.columns], names=["id", *mine.schema.names]))
     batch = one_batch(chosen)
-    write_batch(folder / cleaning.DOCUMENTS, batch)
-    sync_file(folder / cleaning.DOCUMENTS)  # now, while others compute, and not when all of it is published
+    write_batch(folder / DOCUMENTS, batch)
+    sync_file(folder / DOCUMENTS)  # now, while others compute, and not when all of it is published
     texts = batch.column("text")
     size, characters = (pc.sum(of(texts)).as_py() or 0 for of in (pc.binary_length, pc.utf8_length))
     return {"documents": len(batch), "bytes": size, "characters": characters}
 
 
-def reject_files(trail: Sequence[Sequence[Path]]) -> Iterator["_Rejected"]:
-    """Group the rejects of all phases, in order, into files of some ten thousand."""
-    folders = [folder for phase in trail for folder in phase]
-    counts = [sum(sum(t["rejected"].values()) for t in tallies_in(folder)) for folder in folders]
-    for group in _consecutive(counts, _REJECTS_IN_FILE):
-        if any(counts[i] for i in group):
-            yield _Rejected(folders=tuple(folders[i] for i in group if counts[i]))
+# --- rejects -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -158,21 +155,35 @@ class _Rejected:
     folders: tuple[Path, ...]
 
 
-def write_rejects(rejected: _Rejected, folder: Path) -> dict[str, Any]:
+def join_rejects(work: Work, phase_outputs: Sequence[Sequence[Output]]) -> list[Named]:
+    """Join the rejects of all phases, in order, into files of some ten thousand."""
+    with_some = [(part.folder, count) for outputs in phase_outputs for part in outputs if (count := _rejected_in(part))]
+    groups = _consecutive([count for _, count in with_some], REJECTS_IN_FILE)
+    tasks = [_Rejected(folders=tuple(with_some[i][0] for i in group)) for group in groups]
+    return [("rejects", output.folder / REJECTS) for output in work.map("rejects", _join, tasks, label="writing")]
+
+
+def _rejected_in(part: Output) -> int:
+    return sum(sum(counts["rejected"].values()) for counts in part.result["counts"])
+
+
+def _join(task: _Rejected, folder: Path) -> dict[str, Any]:
     from pipeline.tables.arrow import one_batch, read_batch, write_batch
 
-    batch = one_batch([read_batch(path / REJECTS) for path in rejected.folders])
-    write_batch(folder / cleaning.DOCUMENTS, batch)
+    batch = one_batch([read_batch(path / REJECTS) for path in task.folders])
+    write_batch(folder / REJECTS, batch)
     return {"rejects": len(batch)}
 
 
-def collect(folders: Sequence[Path], names: Sequence[str], target: Path) -> None:
+# --- what is published ---------------------------------------------------------------------------------------
+
+
+def collect(files: Sequence[Named], target: Path) -> None:
     """Link the finished files into the artifact, numbered by name; they stay where they are for a rerun."""
     from pipeline.tables.arrow import part_name
 
-    kept = [(name, folder / cleaning.DOCUMENTS) for name, folder in zip(names, folders, strict=True) if name]
-    totals = Counter(name for name, _ in kept)
+    totals = Counter(name for name, _ in files)
     numbers: Counter[str] = Counter()
-    for name, path in kept:
+    for name, path in files:
         link_or_copy(path, target / part_name(name, numbers[name], totals[name]))
         numbers[name] += 1

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from pipeline.cleaning.step import DocumentStep, Outcome, Step
+from pipeline.cleaning.step import CleaningStep, DocumentStep, Outcome
 from pipeline.errors import ConfigError
 
 Kind = Literal["email", "iban", "card", "ip", "phone"]
@@ -259,4 +259,4 @@ PLACEHOLDERS: dict[Kind, str] = {kind: f"<{kind.upper()}>" for kind in FINDERS}
 _ALL_PLACEHOLDERS = tuple(PLACEHOLDERS.values())
 _LABELS: dict[Kind, str] = {"email": "e-mail", "iban": "IBAN", "card": "card", "ip": "IP address", "phone": "phone"}
 
-STEPS: tuple[type[Step], ...] = (Pii,)
+STEPS: tuple[type[CleaningStep], ...] = (Pii,)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.cleaning.step import DocumentStep, Outcome, Step
+from pipeline.cleaning.step import CleaningStep, DocumentStep, Outcome
 
 # --- Gopher --------------------------------------------------------------------------------------------------
 
@@ -226,4 +226,4 @@ def _is_punctuated(line: str) -> bool:
     return line.endswith(PUNCTUATION_MARKS) or line.rstrip().rstrip(_CLOSERS).endswith(PUNCTUATION_MARKS)
 
 
-STEPS: tuple[type[Step], ...] = (GopherQuality, C4Quality, FinewebQuality)
+STEPS: tuple[type[CleaningStep], ...] = (GopherQuality, C4Quality, FinewebQuality)

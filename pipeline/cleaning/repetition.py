@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.cleaning.step import DocumentStep, Outcome, Step
+from pipeline.cleaning.step import CleaningStep, DocumentStep, Outcome
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -163,4 +163,4 @@ def duplicate_characters(ngrams: Ngrams) -> int:
     return total
 
 
-STEPS: tuple[type[Step], ...] = (GopherRepetition,)
+STEPS: tuple[type[CleaningStep], ...] = (GopherRepetition,)

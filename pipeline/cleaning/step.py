@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 from pipeline.artifacts.store import Store
-from pipeline.executors.resumable import Work
+from pipeline.executors.resumable import Output, Work
 from pipeline.runtime.files import link_or_copy
 from pipeline.runtime.hashing import JSON
 from pipeline.sources.document import utf8_size
-from pipeline.tables.rejects import Rejects, write_rejects
+from pipeline.tables.documents import DOCUMENTS, Documents, read_documents, write_documents
+from pipeline.tables.rejects import REJECTS, Rejects, write_rejects
 
-DOCUMENTS = "documents.arrow"
 _NOTHING: Mapping[str, int] = {}
 
 
@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class CleaningStep:
     """A cleaning step; its fields are its settings, all of them in the corpus's id."""
 
     name: ClassVar[str]
@@ -45,7 +45,7 @@ class Step:
         return self
 
 
-class DocumentStep(Step, ABC):
+class DocumentStep(CleaningStep, ABC):
     """A step that looks at one document at a time."""
 
     @abstractmethod
@@ -56,38 +56,24 @@ class DocumentStep(Step, ABC):
         """
 
 
-class CorpusStep(Step, ABC):
+class CorpusStep(CleaningStep, ABC):
     """A step that compares documents: phases of a map over parts, which meet in files."""
 
     @abstractmethod
-    def run(self, work: Work, phase: str, parts: Sequence[Path]) -> list[Path]:
-        """Return the folders of the parts that are left, one for each of `parts`; phases are named `phase`.something.
+    def run(self, work: Work, phase: str, parts: Sequence[Output]) -> list[Output]:
+        """Return what is left of each of `parts`; phases are named `phase`.something.
 
-        Each folder holds DOCUMENTS and REJECTS, and its result is {"tallies": [tally]}, as `settle` makes them.
+        Each folder holds DOCUMENTS and REJECTS, and its result is {"counts": [counts]}, as `apply_outcomes` makes them.
         """
 
 
-@dataclass(frozen=True)
-class Documents:
-    """The documents of a part, column by column."""
-
-    texts: list[str]
-    sources: list[str]
-    places: list[str]
-    sizes: list[int]
-    """bytes of UTF-8"""
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-
-def settle(
+def apply_outcomes(
     step: str, documents: Documents, outcomes: Iterable[Outcome], rejects: Rejects
 ) -> tuple[Documents, dict[str, JSON]]:
-    """Apply the outcomes of a step to a part's documents; return what is left, and the tally of it."""
-    left = Documents([], [], [], [])
+    """Apply the outcomes of a step to a part's documents; return what is left, and counts."""
+    left = Documents()
     reasons: Counter[str] = Counter()
-    counts: Counter[str] = Counter()
+    events: Counter[str] = Counter()
     sources: dict[str, list[int]] = {}
     changed = 0
     started = time.perf_counter()
@@ -98,7 +84,7 @@ def settle(
         account[0] += 1
         account[1] += size
         if outcome.counts:
-            counts.update(outcome.counts)
+            events.update(outcome.counts)
         reason = outcome.reason or ("nothing left" if outcome.text is not text and not outcome.text.strip() else "")
         if reason:
             reasons[reason] += 1
@@ -109,12 +95,16 @@ def settle(
             size = utf8_size(outcome.text)
         account[2] += 1
         account[3] += size
-        left.texts.append(outcome.text)
-        left.sources.append(source)
-        left.places.append(place)
-        left.sizes.append(size)
-    tally = {"step": step, **_sums(sources), "changed": changed, "rejected": dict(reasons), "counts": dict(counts)}
-    return left, {**tally, "sources": sources, "seconds": time.perf_counter() - started}
+        left.add(outcome.text, source, place, size)
+    return left, {
+        "step": step,
+        **_sums(sources),
+        "changed": changed,
+        "rejected": dict(reasons),
+        "counts": dict(events),
+        "sources": sources,
+        "seconds": time.perf_counter() - started,
+    }
 
 
 def _sums(sources: Mapping[str, Sequence[int]]) -> dict[str, int]:
@@ -122,11 +112,11 @@ def _sums(sources: Mapping[str, Sequence[int]]) -> dict[str, int]:
     return {name: sum(account[i] for account in sources.values()) for i, name in enumerate(names)}
 
 
-def add_tallies(tallies: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Sum the tallies of one step over parts; keys come out sorted."""
+def add_counts(counts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Sum the counts of one step over parts; keys come out sorted."""
     total: dict[str, Any] = {}
-    for tally in tallies:
-        for key, value in tally.items():
+    for of_part in counts:
+        for key, value in of_part.items():
             total[key] = _plus(total[key], value) if key in total else value
     return {key: dict(sorted(value.items())) if isinstance(value, dict) else value for key, value in total.items()}
 
@@ -142,39 +132,24 @@ def _plus(a: Any, b: Any) -> Any:
 # --- parts as files ------------------------------------------------------------------------------------------
 
 
-def read_documents(folder: Path) -> Documents:
-    """Return the documents of a part."""
-    import numpy as np
-
-    from pipeline.tables.arrow import offsets_of, read_batch
-
-    batch = read_batch(folder / DOCUMENTS)
-    text = batch.column("text")
-    sizes = np.diff(offsets_of(text)).tolist()
-    return Documents(text.to_pylist(), batch.column("source").to_pylist(), batch.column("place").to_pylist(), sizes)
-
-
 def write_part(folder: Path, documents: Documents, rejects: Rejects) -> None:
     """Write what is left of a part, and what is not, into `folder`."""
-    from pipeline.tables.arrow import string_batch, write_batch
-
-    columns = {"text": documents.texts, "source": documents.sources, "place": documents.places}
-    write_batch(folder / DOCUMENTS, string_batch(columns))
-    write_rejects(folder, rejects)
+    write_documents(folder, documents)
+    write_rejects(folder / REJECTS, rejects.rows)
 
 
 def filter_part(
     folder: Path, part: Path, step: str, outcomes: Callable[[Sequence[str]], Iterable[Outcome]]
 ) -> dict[str, JSON]:
-    """Write into `folder` what a step leaves of the part in `part`, and what it does not; return the tally of it."""
+    """Write into `folder` what a step leaves of the part in `part`, and what it does not; return the counts."""
     documents, rejects = read_documents(part), Rejects()
-    documents, tally = settle(step, documents, outcomes(documents.texts), rejects)
+    documents, counts = apply_outcomes(step, documents, outcomes(documents.texts), rejects)
     write_part(folder, documents, rejects)
-    return tally
+    return counts
 
 
 def pass_part(folder: Path, part: Path, step: str) -> dict[str, JSON]:
-    """Hand on a part of which a step takes nothing: its file gets a second name; return the tally of it."""
+    """Hand on a part of which a step takes nothing: its file gets a second name; return the counts."""
     import pyarrow.compute as pc
 
     from pipeline.tables.arrow import read_batch
@@ -187,7 +162,7 @@ def pass_part(folder: Path, part: Path, step: str) -> dict[str, JSON]:
         size = pc.sum(pc.binary_length(mine)).as_py()
         sources[source] = [len(mine), size, len(mine), size]
     link_or_copy(part / DOCUMENTS, folder / DOCUMENTS)
-    write_rejects(folder, Rejects())
+    write_rejects(folder / REJECTS, ())
     return {
         "step": step,
         **_sums(sources),

@@ -54,74 +54,54 @@ class Workers:
             )
 
 
-class Crew:
-    """Runs a module's own function over tasks; its processes start with the first need of them."""
+class Executor:
+    """Runs a module's own function over tasks, on this machine; its processes start when they are first needed."""
 
     def __init__(self, execution: Workers) -> None:
         self.execution = execution
         self._pool: ProcessPoolExecutor | None = None
 
-    def wake(self, tasks: int) -> None:
-        """Let the processes start now, while other things are done, if so many tasks will need them."""
-        if self._needs_pool(tasks) and self._pool is None:
-            self._pool = _pool(self.execution.workers)
-            for _ in range(self.execution.workers):
-                self._pool.submit(_wake)
-
-    def _needs_pool(self, tasks: int) -> bool:
-        return self.execution.workers > 1 and (tasks > 1 or self._pool is not None)
-
     def run(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        """Yield (index, result) of every task as they come."""
-        if not self._needs_pool(len(tasks)):
+        """Yield (index, result) of every task as they come; a single one is done here."""
+        if self.execution.workers == 1 or (len(tasks) < 2 and self._pool is None):
             yield from ((i, function(task)) for i, task in enumerate(tasks))
             return
         if self._pool is None:
             self._pool = _pool(self.execution.workers)
         yield from _in_pool(self._pool, function, tasks, self.execution.workers * _IN_FLIGHT)
 
-    def rest(self) -> None:
-        """Let the processes end, while other things are done."""
+    def shutdown(self, *, wait: bool = True) -> None:
+        """End the processes; without `wait` while other things are done."""
         if self._pool is not None:
-            self._pool.shutdown(wait=False)
+            self._pool.shutdown(wait=wait, cancel_futures=True)
             self._pool = None
 
-    def close(self) -> None:
-        """End the processes."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
 
-
-class RayCrew(Crew):
-    """Runs tasks on a Ray cluster."""
+class RayExecutor(Executor):
+    """Runs tasks on a Ray cluster, which has its processes."""
 
     def __init__(self, execution: Workers) -> None:
         super().__init__(execution)
         self._ray = _connected(execution)
 
-    def wake(self, tasks: int) -> None:
-        pass  # a cluster has its processes
-
     def run(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         yield from _on_ray(self._ray, function, tasks)
 
-    def rest(self) -> None:
-        pass  # they are the cluster's
-
-    def close(self) -> None:
-        self._ray.shutdown()
+    def shutdown(self, *, wait: bool = True) -> None:
+        if wait:
+            self._ray.shutdown()
 
 
 @contextmanager
-def crew(execution: Workers) -> Iterator[Crew]:
-    """Give who runs tasks as `execution` says."""
+def executor(execution: Workers) -> Iterator[Executor]:
+    """Give what runs tasks as `execution` says."""
     quiet = contextlib.redirect_stdout(sys.stderr)  # where Ray's own messages belong: stdout is for the result
     with quiet if execution.engine == "ray" else contextlib.nullcontext():
-        hands = RayCrew(execution) if execution.engine == "ray" else Crew(execution)
+        found = RayExecutor(execution) if execution.engine == "ray" else Executor(execution)
         try:
-            yield hands
+            yield found
         finally:
-            hands.close()
+            found.shutdown()
 
 
 def map_parts(
@@ -133,8 +113,8 @@ def map_parts(
     """
     waiting: dict[int, Result] = {}
     turn = 0
-    with crew(execution) as hands:
-        for i, result in progress(hands.run(function, tasks), total=len(tasks), label=label, unit="parts"):
+    with executor(execution) as started:
+        for i, result in progress(started.run(function, tasks), total=len(tasks), label=label, unit="parts"):
             waiting[i] = result
             while turn in waiting:
                 yield waiting.pop(turn)
@@ -149,20 +129,15 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start,
+        initializer=_prepare_worker,
         initargs=(os.getpid(),),
     )
 
 
-def _start(parent: int) -> None:
+def _prepare_worker(parent: int) -> None:
     die_with_parent(parent)
     keep_memory()
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # so that Arrow's memory is kept too
-
-
-def _wake() -> None:
-    """Import what nearly every task needs."""
-    import pyarrow  # noqa: F401
 
 
 def _in_pool(
@@ -227,7 +202,7 @@ def _connected(execution: Workers) -> Any:
     if ray.is_initialized():
         return ray
     address = os.environ.get("RAY_ADDRESS")
-    _check_that_somebody_listens(address or "")
+    _check_address(address or "")
     root = str(Path(__file__).parent.parent.parent)
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     options: dict[str, Any] = {} if address else {"num_cpus": execution.workers, "include_dashboard": False}
@@ -244,8 +219,8 @@ def _connected(execution: Workers) -> Any:
     return ray
 
 
-def _check_that_somebody_listens(address: str) -> None:
-    """Knock at the address of a cluster: Ray itself would try for minutes."""
+def _check_address(address: str) -> None:
+    """Try to connect to the address of a cluster: Ray itself would try for minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if not (colon and port.isdigit()):
         return

@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 import orjson
 
 from pipeline.errors import DataError
-from pipeline.readers.text_rows import EXCERPT, BadRow, Found, Row, decode, lines_of, settle, utf8_chunks
+from pipeline.readers.text_rows import BadRow, Found, Row, decode, lines_of, settle, utf8_chunks
 from pipeline.sources.archives import Part
 from pipeline.sources.card import Source
 from pipeline.sources.document import TOO_LONG, Document
+from pipeline.tables.rejects import EXCERPT
 
 
 class _NotStrict(ValueError):

@@ -11,13 +11,11 @@ from pipeline.sources.archives import Part
 from pipeline.sources.card import Source
 from pipeline.sources.document import TOO_LONG, Document
 from pipeline.sources.streams import READ_BYTES
+from pipeline.tables.rejects import EXCERPT
 
 Row: TypeAlias = dict[str, Any]
 Found: TypeAlias = "tuple[str, Row] | Document"
 """a place with its row, or a row that is left out as a document with the reason"""
-
-EXCERPT = 200
-"""characters kept of a row that is left out"""
 
 
 class BadRow(DataError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifacts.artifact import Artifact
 from pipeline.reporting.texts import document_files, slices
 from pipeline.reporting.wording import excerpt
+from pipeline.tables.rejects import EXCERPT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,7 +98,7 @@ def _examples(batch: "pa.RecordBatch", key: tuple[str, str], most: int) -> list[
 
 
 def _example(row: Mapping[str, Any]) -> Example:
-    start = excerpt(row["excerpt"], 200) if "excerpt" in row else excerpt(row["text"][:400], 400)
+    start = excerpt(row["excerpt"], EXCERPT) if "excerpt" in row else excerpt(row["text"][:400], 400)
     return Example(source=row["source"], place=row["place"], excerpt=start)
 
 

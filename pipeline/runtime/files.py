@@ -1,10 +1,12 @@
 """Machinery: durable files: write aside, flush, rename; and what is in a folder."""
 
+import errno
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.runtime.hashing import JSON, canonical_json
@@ -39,18 +41,39 @@ def write_json(path: Path, value: JSON, *, indent: int | None = None) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replace `path` by `text`: write aside, flush, rename."""
+    """Replace `path` by `text` in one step that a crash cannot halve."""
+    with replacing(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def aside_of(path: Path) -> Path:
+    """Return a name beside `path`, used by nobody else, under which it is made before it is renamed."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the name of a file to write; when the block ends well, that file takes the place of `path`, flushed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    aside = aside_of(path)
     try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield aside
+        sync_file(aside)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def rename_new(folder: Path, final: Path) -> bool:
+    """Rename a folder that was made aside onto its final name; False, and nothing done, if one is there already."""
+    try:
+        os.rename(folder, final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
 
 
 def link_or_copy(path: Path, target: Path) -> None:
@@ -63,7 +86,7 @@ def link_or_copy(path: Path, target: Path) -> None:
 
 def remove_folder(folder: Path) -> None:
     """Remove a folder so that nobody sees half of it: rename it, then delete it."""
-    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}")
+    aside = aside_of(folder)
     try:
         folder.rename(aside)
     except FileNotFoundError:

@@ -12,7 +12,6 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -23,7 +22,7 @@ from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, IntegrityError, MissingError, UnavailableError
 from pipeline.runtime.console import say
-from pipeline.runtime.files import sync_file, sync_folder
+from pipeline.runtime.files import replace_text, replacing
 from pipeline.runtime.hash_cache import HashMemory
 from pipeline.runtime.hashing import sha256_of_file
 from pipeline.sources.card import Source
@@ -73,15 +72,8 @@ def _is_kept(path: Path, sha256: str, store: Store) -> bool:
 
 def _keep(path: Path, cached: Path) -> None:
     """Put a fetched file where it is looked for, in one step."""
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    aside = cached.with_name(f".{cached.name}.{uuid.uuid4().hex}")
-    try:
+    with replacing(cached) as aside:
         shutil.copyfile(path, aside)
-        sync_file(aside)
-        os.replace(aside, cached)
-    finally:
-        aside.unlink(missing_ok=True)
-    sync_folder(cached.parent)
 
 
 # --- URLs ----------------------------------------------------------------------------------------------------
@@ -186,15 +178,8 @@ def fetch_from_hub(source: Source, store: Store) -> list[Path]:
         paths = _in_process_of_its_own(
             _download, source, *found.group("name", "commit", "config", "split"), str(folder)
         )
-        _keep_listing(listing, [str(Path(path).relative_to(folder)) for path in paths])
+        replace_text(listing, json.dumps([str(Path(path).relative_to(folder)) for path in paths]))
     return [folder / name for name in json.loads(listing.read_text(encoding="utf-8"))]
-
-
-def _keep_listing(listing: Path, names: list[str]) -> None:
-    aside = listing.with_name(f".{listing.name}.{uuid.uuid4().hex}")
-    aside.write_text(json.dumps(names), encoding="utf-8")
-    sync_file(aside)
-    os.replace(aside, listing)
 
 
 def _ask_hub(url: str, source: Source) -> None:

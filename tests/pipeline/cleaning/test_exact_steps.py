@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.cleaning import buckets
-from pipeline.cleaning.exact_duplicates import Repeats
+from pipeline.cleaning.exact_duplicates import ExactDuplicates
 from pipeline.cleaning.exact_steps import BoilerplateLines, ExactDocuments, ExactParagraphs
 from pipeline.errors import ConfigError
 from pipeline.executors.executor import Workers
@@ -35,7 +35,7 @@ def test_of_equal_documents_the_first_is_kept_and_the_others_name_it(trial: Call
         {**about, "place": "4", "same_as": "book 0", "excerpt": "tea"},
         {**about, "place": "5", "same_as": "book 0", "excerpt": "tea"},
     ]
-    assert cleaned.tally == {
+    assert cleaned.counts == {
         "step": "exact_documents",
         "documents_in": 6,
         "bytes_in": 20,
@@ -64,7 +64,7 @@ def test_of_equal_paragraphs_the_first_in_the_corpus_is_kept(trial: Callable[...
     assert [(row["place"], row["reason"], row["same_as"]) for row in cleaned.rejects] == [
         ("2", "only repeated paragraphs", "")
     ]
-    assert cleaned.tally["counts"] == {"paragraphs removed": 4} and cleaned.tally["changed"] == 2
+    assert cleaned.counts["counts"] == {"paragraphs removed": 4} and cleaned.counts["changed"] == 2
 
 
 def test_a_line_is_removed_from_every_document_once_enough_documents_have_it(trial: Callable[..., Any]) -> None:
@@ -81,7 +81,7 @@ def test_a_line_is_removed_from_every_document_once_enough_documents_have_it(tri
     assert [(row["place"], row["reason"], row["same_as"]) for row in cleaned.rejects] == [
         ("3", "only boilerplate lines", "")
     ]
-    assert cleaned.tally["counts"] == {"lines removed": 5} and cleaned.tally["changed"] == 3
+    assert cleaned.counts["counts"] == {"lines removed": 5} and cleaned.counts["changed"] == 3
 
 
 def test_a_fraction_of_the_documents_raises_what_boilerplate_is(trial: Callable[..., Any]) -> None:
@@ -99,7 +99,7 @@ def test_shorter_pieces_stay_however_often_they_stand(trial: Callable[..., Any])
 
 
 @pytest.mark.parametrize("step", STEPS, ids=NAMES)
-def test_no_documents_and_empty_documents_are_no_trouble(step: Repeats, trial: Callable[..., Any]) -> None:
+def test_no_documents_and_empty_documents_are_no_trouble(step: ExactDuplicates, trial: Callable[..., Any]) -> None:
     assert trial().run(step) == trial().seen([])
     assert trial([], []).run(step).texts == []
     assert trial(["", "a"], ["\n\n"]).run(step).texts == ["", "a", "\n\n"]
@@ -170,7 +170,7 @@ PIECES: dict[str, Callable[[str], list[str]]] = {
 @given(parts=CORPORA, rows_per_bucket=st.sampled_from([1, 3, 1000]))
 @settings(max_examples=25)
 def test_any_cut_into_parts_and_buckets_leaves_what_a_plain_loop_leaves(
-    step: Repeats, parts: list[list[str]], rows_per_bucket: int, trial_in: Callable[..., Any]
+    step: ExactDuplicates, parts: list[list[str]], rows_per_bucket: int, trial_in: Callable[..., Any]
 ) -> None:
     texts = [text for part in parts for text in part]
     expected = list(PLAIN[step.name](texts))
@@ -199,11 +199,13 @@ PARTS = [
 
 @pytest.mark.parametrize("step", STEPS, ids=NAMES)
 @pytest.mark.usefixtures("small_buckets")
-def test_the_bytes_are_the_same_after_an_interruption_anywhere(step: Repeats, interrupted: Callable[..., Any]) -> None:
+def test_the_bytes_are_the_same_after_an_interruption_anywhere(
+    step: ExactDuplicates, interrupted: Callable[..., Any]
+) -> None:
     runs = interrupted(step, PARTS)
     whole = next(runs)
     again = list(runs)
-    assert len(again) >= 9 and all(cleaned == whole for cleaned in again) and whole.tally["rejected"]
+    assert len(again) >= 9 and all(cleaned == whole for cleaned in again) and whole.counts["rejected"]
 
 
 @pytest.mark.usefixtures("small_buckets")
@@ -213,7 +215,9 @@ def test_two_workers_give_the_same_bytes_as_one(trial: Callable[..., Any]) -> No
 
 @pytest.mark.parametrize("step", STEPS, ids=NAMES)
 @pytest.mark.usefixtures("small_buckets")
-def test_three_tasks_of_a_job_array_give_the_same_bytes_as_one(step: Repeats, trial: Callable[..., Any]) -> None:
+def test_three_tasks_of_a_job_array_give_the_same_bytes_as_one(
+    step: ExactDuplicates, trial: Callable[..., Any]
+) -> None:
     shared, found = trial(*PARTS), {}
 
     def take_part(index: int) -> None:

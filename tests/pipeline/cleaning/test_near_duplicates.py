@@ -48,8 +48,8 @@ def test_the_first_of_a_cluster_is_kept_and_the_others_name_it(trial: Callable[.
     assert {(row["step"], row["reason"], row["excerpt"]) for row in cleaned.rejects} >= {
         ("near_duplicates", "near duplicate", two.upper()[:200])
     }
-    assert cleaned.tally["rejected"] == {"near duplicate": 3} and cleaned.tally["counts"] == {"clusters": 2}
-    assert cleaned.tally["changed"] == 0
+    assert cleaned.counts["rejected"] == {"near duplicate": 3} and cleaned.counts["counts"] == {"clusters": 2}
+    assert cleaned.counts["changed"] == 0
 
 
 def test_of_a_chain_of_likes_only_the_first_stays(trial: Callable[..., Any]) -> None:
@@ -175,7 +175,7 @@ def test_any_cut_into_parts_and_buckets_leaves_the_same(
 
         cleaned = trial_in(Path(folder), [texts[a:z] for a, z in itertools.pairwise(ends)]).run(FEW)
 
-    assert cleaned.same == {"2": "0", "5": "1", "6": "4", "7": "0"} and cleaned.tally["counts"] == {"clusters": 3}
+    assert cleaned.same == {"2": "0", "5": "1", "6": "4", "7": "0"} and cleaned.counts["counts"] == {"clusters": 3}
 
 
 @pytest.mark.usefixtures("small_buckets")
@@ -183,7 +183,7 @@ def test_the_bytes_are_the_same_after_an_interruption_anywhere(interrupted: Call
     runs = interrupted(FEW, PARTS)
     whole = next(runs)
     again = list(runs)
-    assert len(again) >= 15 and all(cleaned == whole for cleaned in again) and whole.tally["rejected"]
+    assert len(again) >= 15 and all(cleaned == whole for cleaned in again) and whole.counts["rejected"]
 
 
 @pytest.mark.usefixtures("small_buckets")

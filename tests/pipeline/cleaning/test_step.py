@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from pipeline.cleaning.step import Documents, Outcome, add_tallies, read_documents, settle, write_part
-from pipeline.tables.rejects import Rejects
+from pipeline.cleaning.step import Outcome, add_counts, apply_outcomes, write_part
+from pipeline.tables.arrow import read_rows
+from pipeline.tables.documents import Documents, read_documents
+from pipeline.tables.rejects import REJECTS, Rejects
 
 
 def four() -> Documents:
@@ -20,7 +22,7 @@ def test_what_goes_in_comes_out_or_is_rejected() -> None:
         Outcome(""),
     ]
 
-    left, tally = settle("shout", four(), outcomes, rejects)
+    left, counts = apply_outcomes("shout", four(), outcomes, rejects)
 
     assert (left.texts, left.sources, left.places, left.sizes) == (
         ["one", "ZWEI!", ""],
@@ -28,8 +30,8 @@ def test_what_goes_in_comes_out_or_is_rejected() -> None:
         ["1", "2", "4"],
         [3, 5, 0],
     )
-    assert tally.pop("seconds") >= 0
-    assert tally == {
+    assert counts.pop("seconds") >= 0
+    assert counts == {
         "step": "shout",
         "documents_in": 4,
         "bytes_in": 12,
@@ -45,7 +47,7 @@ def test_what_goes_in_comes_out_or_is_rejected() -> None:
     ]
 
 
-def test_the_tallies_of_parts_add_up_whatever_keys_each_of_them_has() -> None:
+def test_the_counts_of_parts_add_up_whatever_keys_each_of_them_has() -> None:
     first = {"step": "x", "documents_in": 2, "rejected": {"a": 1}, "sources": {"s": [1, 2, 3, 4]}, "seconds": 0.5}
     second = {
         "step": "x",
@@ -55,7 +57,7 @@ def test_the_tallies_of_parts_add_up_whatever_keys_each_of_them_has() -> None:
         "seconds": 1.0,
     }
 
-    assert add_tallies([first, second]) == {
+    assert add_counts([first, second]) == {
         "step": "x",
         "documents_in": 5,
         "rejected": {"a": 2, "b": 2},
@@ -71,4 +73,4 @@ def test_a_part_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_part(tmp_path, four(), rejects)
 
     assert read_documents(tmp_path) == four()
-    assert rejects.rows[0]["excerpt"] == "x" * 200
+    assert read_rows(tmp_path / REJECTS) == rejects.rows

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.executors import resumable
 from pipeline.executors.executor import Workers
-from pipeline.executors.resumable import RESULT, DoneElsewhereError, Work, open_work
+from pipeline.executors.resumable import RESULT, DoneElsewhereError, Output, Work, open_work
 from pipeline.runtime.hashing import JSON
 
 ALONE = Workers(workers=1)
@@ -39,10 +39,14 @@ def square(task: Square, folder: Path) -> dict[str, JSON]:
     return {"square": task.number**2}
 
 
-def squares(folder: Path, *numbers: int, execution: Workers = ALONE, phase: str = "squares") -> list[int]:
+def outputs(folder: Path, *numbers: int, execution: Workers = ALONE) -> list[Output]:
     tasks = [Square(number, folder / "log") for number in numbers]
     with open_work(folder / "work", execution) as work:
-        return [result["square"] for result in work.map(phase, square, tasks, label="squares")]
+        return work.map("squares", square, tasks, label="squares")
+
+
+def squares(folder: Path, *numbers: int, execution: Workers = ALONE) -> list[int]:
+    return [output.result["square"] for output in outputs(folder, *numbers, execution=execution)]
 
 
 def made(folder: Path) -> list[int]:
@@ -58,8 +62,10 @@ def work_in(folder: Path, execution: Workers = ALONE) -> Work:
 
 
 def test_results_come_in_the_order_of_the_tasks_and_files_stay_in_their_folders(tmp_path: Path) -> None:
-    assert squares(tmp_path, 3, 1, 2) == [9, 1, 4]
-    assert [(f / "square.txt").read_text() for f in work_in(tmp_path).outputs("squares")] == ["9", "1", "4"]
+    found = outputs(tmp_path, 3, 1, 2)
+    assert [result["square"] for _, result in found] == [9, 1, 4]
+    assert [(folder / "square.txt").read_text() for folder, _ in found] == ["9", "1", "4"]
+    assert found == outputs(tmp_path, 3, 1, 2)
 
 
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
@@ -68,7 +74,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
 
 
 def test_no_task_is_no_result(tmp_path: Path) -> None:
-    assert squares(tmp_path) == [] and work_in(tmp_path).outputs("squares") == []
+    assert squares(tmp_path) == [] and list((tmp_path / "work" / "squares").iterdir()) == []
 
 
 def test_a_part_that_fails_leaves_nothing_and_those_before_it_are_kept(tmp_path: Path) -> None:
@@ -80,24 +86,22 @@ def test_a_part_that_fails_leaves_nothing_and_those_before_it_are_kept(tmp_path:
 
 
 def test_freed_files_are_gone_and_results_stay(tmp_path: Path) -> None:
-    squares(tmp_path, 2, 3)
+    found = outputs(tmp_path, 2, 3)
     assert len(list(tmp_path.rglob("square.txt"))) == 2
 
-    work_in(tmp_path).drop("squares")
+    work_in(tmp_path).drop(found)
 
     assert not list(tmp_path.rglob("square.txt")) and len(list(tmp_path.rglob("result.json"))) == 2
     assert squares(tmp_path, 2, 3) == [4, 9] and made(tmp_path) == [2, 3]
 
 
 def test_files_to_keep_are_kept_when_others_are_freed(tmp_path: Path) -> None:
-    squares(tmp_path, 2)
-    work_in(tmp_path).drop("squares", keep=["square.txt"])
+    work_in(tmp_path).drop(outputs(tmp_path, 2), keep=["square.txt"])
     assert len(list(tmp_path.rglob("square.txt"))) == 1
 
 
 def test_a_job_array_frees_nothing_that_another_task_may_read(tmp_path: Path) -> None:
-    squares(tmp_path, 2)
-    work_in(tmp_path, Workers(workers=1, num_tasks=2)).drop("squares")
+    work_in(tmp_path, Workers(workers=1, num_tasks=2)).drop(outputs(tmp_path, 2))
     assert len(list(tmp_path.rglob("square.txt"))) == 1
 
 
@@ -112,7 +116,8 @@ def exists_already(task: int, folder: Path) -> dict[str, JSON]:
 
 def test_a_part_that_another_made_meanwhile_is_kept(tmp_path: Path) -> None:
     with open_work(tmp_path / "work", ALONE) as work:
-        assert work.map("x", outrun, [work.output("x", 0)], label="x") == [{"by": "another"}]
+        folder = work.folder / "x" / "000000"
+        assert work.map("x", outrun, [folder], label="x") == [Output(folder, {"by": "another"})]
     assert [p.name for p in (tmp_path / "work" / "x").iterdir()] == ["000000"]
 
 
@@ -145,7 +150,7 @@ if __name__ == "__main__":
     root, workers = Path(sys.argv[1]), int(sys.argv[2])
     tasks = [(i, str(root / "log"), str(root / "killed")) for i in range(6)]
     with open_work(root / "work", Workers(workers=workers)) as work:
-        print(work.map("parts", grow, tasks, label="parts"))
+        print([output.result for output in work.map("parts", grow, tasks, label="parts")])
 """
 
 
