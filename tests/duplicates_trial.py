@@ -21,7 +21,7 @@ from pipeline.cleaning.near_duplicates import NearDuplicates
 from pipeline.cleaning.step import write_part
 from pipeline.executors.executor import Workers
 from pipeline.executors.resumable import Output, open_work
-from pipeline.tables.arrow import read_rows
+from pipeline.tables.arrow import read_batch
 from pipeline.tables.documents import Documents
 from pipeline.tables.rejects import REJECTS, Rejects
 
@@ -115,7 +115,7 @@ def left_out(texts: Sequence[str], step: NearDuplicates, workers: int) -> dict[i
             places = [str(start + i) for i in range(len(some))]
             write_part(part, Documents(some, ["-"] * len(some), places, [len(t.encode()) for t in some]), Rejects())
             parts.append(Output(part, {}))
-        rows = [row for part in step.run(work, "trial", parts) for row in read_rows(part.folder / REJECTS)]
+        rows = [row for part in step.run(work, "trial", parts) for row in read_batch(part.folder / REJECTS).to_pylist()]
     return {int(row["place"]): int(row["same_as"].split()[1]) for row in rows}
 
 

@@ -50,7 +50,7 @@ class ExactDocuments(ExactDuplicates):
 class ExactParagraphs(ExactDuplicates):
     """Keep the first of equal paragraphs in the whole corpus, where they are long enough to be no chance.
 
-    Blank lines part paragraphs; spaces around them do not matter.  As in CCNet (Wenzek et al. 2020).
+    Blank lines separate paragraphs; spaces around them do not matter.  As in CCNet (Wenzek et al. 2020).
     """
 
     name: ClassVar[str] = "exact_paragraphs"
@@ -122,7 +122,7 @@ def _check_length(name: str, characters: int) -> None:
 
 
 def split_paragraphs(text: str) -> list[str]:
-    """Return the paragraphs of a text and what parts them, by turns."""
+    """Return the paragraphs of a text and what separates them, by turns."""
     return _PARAGRAPHS.split(text)
 
 
@@ -132,7 +132,7 @@ def split_lines(text: str) -> list[str]:
 
 
 def _drop_paragraphs(text: str, removed: set[int]) -> str:
-    """Return the other paragraphs, each but the first with what parted it from the one before."""
+    """Return the other paragraphs, each but the first with what separates it from the one before."""
     spans = split_paragraphs(text)
     left = [i for i in range(0, len(spans), 2) if i not in removed]
     return "".join(span for i in left for span in spans[i - 1 if i > left[0] else i : i + 1])

@@ -9,6 +9,16 @@ Disk per document, with the default 20 bands of 6 rows: 480 bytes of signature a
 of a bucket: about 60 bytes per key, for 2**20 keys on average, and 60 MB to compare with; documents that all share a
 key are in one bucket.  Memory of `clusters`: about 110 bytes per edge; a near duplicate has at least one of them, at
 most one per band.
+
+Why signatures: the least value of a random hash over a document's n-grams is the same for two documents with a chance
+that is their Jaccard index, the n-grams in both over those in either (Broder 1997, On the resemblance and containment
+of documents), so 120 numbers stand for a document of any length.  Why bands: all pairs are too many to be compared, and
+a band that is equal in both is found by sorting (locality-sensitive hashing: Indyk & Motwani 1998; Leskovec, Rajaraman
+& Ullman, Mining of Massive Datasets, 3.4).  Why near duplicates should go at all: Lee et al. 2021, Deduplicating
+Training Data Makes Language Models Better (arXiv:2107.06499), whose n-grams these are.
+
+Why ranges of keys, and why 64 bits: as for exact duplicates, documents with a key in common meet in one task.  A key
+that is equal by chance brings a pair to be compared and no more, so 64 bits are enough.
 """
 
 import math
@@ -183,7 +193,9 @@ class _Bucket:
 def _compare(task: _Bucket, folder: Path) -> dict[str, JSON]:
     """Write the edges, from a document to one before it that it is like.
 
-    Documents with the same key are taken in order: each joins the first leader it is like, or becomes one itself.
+    Documents with the same key are taken in order: each joins the first leader it is like, or becomes one itself.  So
+    a template that a hundred thousand pages share costs a comparison for each of them and not for each pair, and edges
+    lead to the leaders alone, which is all that clusters need.
     """
     import numpy as np
 
@@ -285,7 +297,12 @@ def _split(documents: "NDArray[np.uint64]") -> "tuple[NDArray[np.uint64], NDArra
 
 
 def first_connected(count: int, edges: "NDArray[np.int64]") -> "NDArray[np.int64]":
-    """Return for each of `count` nodes the least node it is connected with."""
+    """Return for each of `count` nodes the least node it is connected with.
+
+    This is union-find for whole arrays (Shiloach & Vishkin 1982): every root takes the least root that an edge leads
+    to, then every node takes the root of its root until that changes nothing.  The least node is the result whatever
+    the order of the edges; a union-find node by node would need a fixed order, and a loop in Python over all edges.
+    """
     import numpy as np
 
     first = np.arange(count)

@@ -60,9 +60,9 @@ class GopherRepetition(DocumentStep):
             ("lines", _LINE_BREAK, self.max_duplicate_lines, self.max_duplicate_line_characters),
         )
         for what, separator, most, most_characters in limits:
-            pieces = separator.split(body)
-            count, characters = duplicates_of(pieces)
-            if count > most * len(pieces):
+            spans = separator.split(body)
+            count, characters = duplicates_of(spans)
+            if count > most * len(spans):
                 return f"duplicate {what}"
             if characters > most_characters * len(text):
                 return f"characters in duplicate {what}"
@@ -82,12 +82,12 @@ class GopherRepetition(DocumentStep):
         return ""
 
 
-def duplicates_of(pieces: Sequence[str]) -> tuple[int, int]:
-    """Return how many pieces were there before, and their characters."""
-    distinct = set(pieces)
-    if len(distinct) == len(pieces):
+def duplicates_of(spans: Sequence[str]) -> tuple[int, int]:
+    """Return how many spans were there before, and their characters."""
+    distinct = set(spans)
+    if len(distinct) == len(spans):
         return 0, 0
-    return len(pieces) - len(distinct), sum(map(len, pieces)) - sum(map(len, distinct))
+    return len(spans) - len(distinct), sum(map(len, spans)) - sum(map(len, distinct))
 
 
 # --- n-grams -------------------------------------------------------------------------------------------------

@@ -103,13 +103,13 @@ def _hash_words(texts: Sequence[str]) -> "tuple[Hashes, NDArray[np.int64]]":
 
     if len(texts) > 1 or len(texts[0]) <= _BATCH:
         return _hash_few_words(texts)
-    found = [_hash_few_words([piece])[0] for piece in _cut(texts[0])]
+    found = [_hash_few_words([span])[0] for span in _cut(texts[0])]
     hashes = np.concatenate(found)
     return hashes, np.array([len(hashes)])
 
 
 def _cut(text: str) -> Iterator[str]:
-    """Cut a long text at spaces into pieces of at most _BATCH characters; where there is none, anywhere."""
+    """Cut a long text at spaces into spans of at most _BATCH characters; where there is none, anywhere."""
     start = 0
     while start < len(text):
         stop = start + _BATCH

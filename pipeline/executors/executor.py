@@ -241,5 +241,5 @@ def _result_from(ray: Any, reference: Any) -> Any:
         raise error.cause from error
     except ray.exceptions.RayError as error:
         raise StoppedError(
-            f"the Ray cluster lost a part for good: {error}. What was finished is kept: run the same command again."
+            f"the Ray cluster lost a task for good: {error}. What was finished is kept: run the same command again."
         ) from error

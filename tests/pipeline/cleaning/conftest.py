@@ -13,7 +13,7 @@ from pipeline.cleaning.step import CorpusStep, add_counts, write_part
 from pipeline.executors import resumable
 from pipeline.executors.executor import Workers
 from pipeline.executors.resumable import Output, Work, open_work
-from pipeline.tables.arrow import read_rows
+from pipeline.tables.arrow import read_batch
 from pipeline.tables.documents import DOCUMENTS, Documents
 from pipeline.tables.rejects import REJECTS, Rejects
 
@@ -58,8 +58,8 @@ class Trial:
             assert counts["documents_in"] == counts["documents_out"] + sum(counts["rejected"].values())
         folders = [output.folder for output in outputs]
         return Cleaned(
-            [row for folder in folders for row in read_rows(folder / DOCUMENTS)],
-            [row for folder in folders for row in read_rows(folder / REJECTS)],
+            [row for folder in folders for row in read_batch(folder / DOCUMENTS).to_pylist()],
+            [row for folder in folders for row in read_batch(folder / REJECTS).to_pylist()],
             counts,
             {f"{path.parent.name}/{path.name}": path.read_bytes() for f in folders for path in f.glob("*.arrow")},
         )

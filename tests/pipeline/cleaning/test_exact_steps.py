@@ -92,7 +92,7 @@ def test_a_fraction_of_the_documents_raises_what_boilerplate_is(trial: Callable[
     assert cleaned.texts == ["A", "B", "C", "another\nD", "another\nE"]
 
 
-def test_shorter_pieces_stay_however_often_they_stand(trial: Callable[..., Any]) -> None:
+def test_shorter_spans_stay_however_often_they_stand(trial: Callable[..., Any]) -> None:
     texts = ["Yes.\n\nYes.\n\nNo, said the fox."] * 2
     assert trial(texts).run(ExactParagraphs(min_characters=18)).texts == texts
     assert trial(texts).run(BoilerplateLines(min_characters=18, min_documents=2)).texts == texts
@@ -142,12 +142,12 @@ def paragraphs_of(text: str) -> list[str]:
 def plain_paragraphs(texts: Sequence[str]) -> Iterator[list[str] | None]:
     seen: set[str] = set()
     for text in texts:
-        pieces, left = paragraphs_of(text), []
-        for piece in pieces:
-            if len(piece) < 3 or piece not in seen:
-                left.append(piece)
-            seen.add(piece)
-        yield None if len(left) < len(pieces) and not "".join(left) else left
+        spans, left = paragraphs_of(text), []
+        for span in spans:
+            if len(span) < 3 or span not in seen:
+                left.append(span)
+            seen.add(span)
+        yield None if len(left) < len(spans) and not "".join(left) else left
 
 
 def plain_lines(texts: Sequence[str]) -> Iterator[list[str] | None]:
@@ -181,9 +181,9 @@ def test_any_cut_into_parts_and_buckets_leaves_what_a_plain_loop_leaves(
 
     left = {int(row["place"]): row["text"] for row in cleaned.documents}
     assert {i: PIECES[step.name](text) for i, text in left.items() if text.strip()} == {
-        i: pieces for i, pieces in enumerate(expected) if pieces is not None and texts[i].strip()
+        i: spans for i, spans in enumerate(expected) if spans is not None and texts[i].strip()
     }
-    assert {int(row["place"]) for row in cleaned.rejects} == {i for i, pieces in enumerate(expected) if pieces is None}
+    assert {int(row["place"]) for row in cleaned.rejects} == {i for i, spans in enumerate(expected) if spans is None}
     if step.name == "exact_documents":
         assert cleaned.same == {str(i): str(texts.index(texts[i])) for i, p in enumerate(expected) if p is None}
 

@@ -18,14 +18,14 @@ DUPLICATE = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 def reference(text: str) -> str:
     """Return the reason by the definition, slowly: strings for n-grams, one rule after the other."""
     for name, separator in (("paragraphs", r"\n\n+"), ("lines", r"\n+")):
-        pieces = re.split(separator, text.strip())
+        spans = re.split(separator, text.strip())
         before: set[str] = set()
         duplicates = []
-        for piece in pieces:
-            if piece in before:
-                duplicates.append(piece)
-            before.add(piece)
-        if len(duplicates) / len(pieces) > 0.30:
+        for span in spans:
+            if span in before:
+                duplicates.append(span)
+            before.add(span)
+        if len(duplicates) / len(spans) > 0.30:
             return f"duplicate {name}"
         if text and sum(map(len, duplicates)) / len(text) > 0.20:
             return f"characters in duplicate {name}"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.cleaning.step import Outcome, add_counts, apply_outcomes, write_part
-from pipeline.tables.arrow import read_rows
+from pipeline.tables.arrow import read_batch
 from pipeline.tables.documents import Documents, read_documents
 from pipeline.tables.rejects import REJECTS, Rejects
 
@@ -73,4 +73,4 @@ def test_a_part_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_part(tmp_path, four(), rejects)
 
     assert read_documents(tmp_path) == four()
-    assert read_rows(tmp_path / REJECTS) == rejects.rows
+    assert read_batch(tmp_path / REJECTS).to_pylist() == rejects.rows
