@@ -137,7 +137,6 @@ def run(job: Job[CorpusConfig, Workers]) -> Artifact:
         shares = {source.name: source.split for source in config.sources}
         files, totals = write_splits(work, phase_outputs[-1], shares=shares, part_bytes=config.part_bytes)
         rejects = join_rejects(work, phase_outputs)
-        work.shutdown()
         with job.draft() as draft:
             collect([*files, *rejects], draft.path)
             table = add_up(phase_outputs)

@@ -85,7 +85,6 @@ def run(job: Job[ShardsConfig, ShardsExecution]) -> Artifact:
             for split, path in texts
         ]
         encoded, refused = _encode(work, parts)
-        work.shutdown()
         results = [output.result for output in encoded]
         with job.draft() as draft:
             shards = _place(encoded, draft.path)

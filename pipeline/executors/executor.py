@@ -71,7 +71,7 @@ class Executor:
         yield from _in_pool(self._pool, function, tasks, self.execution.workers * _IN_FLIGHT)
 
     def shutdown(self, *, wait: bool = True) -> None:
-        """End the processes; without `wait` while other things are done."""
+        """End the processes; without `wait` they do that while other things are done."""
         if self._pool is not None:
             self._pool.shutdown(wait=wait, cancel_futures=True)
             self._pool = None
@@ -88,8 +88,7 @@ class RayExecutor(Executor):
         yield from _on_ray(self._ray, function, tasks)
 
     def shutdown(self, *, wait: bool = True) -> None:
-        if wait:
-            self._ray.shutdown()
+        self._ray.shutdown()
 
 
 @contextmanager
@@ -98,10 +97,12 @@ def executor(execution: Workers) -> Iterator[Executor]:
     quiet = contextlib.redirect_stdout(sys.stderr)  # where Ray's own messages belong: stdout is for the result
     with quiet if execution.engine == "ray" else contextlib.nullcontext():
         found = RayExecutor(execution) if execution.engine == "ray" else Executor(execution)
+        is_idle = False
         try:
             yield found
+            is_idle = True
         finally:
-            found.shutdown()
+            found.shutdown(wait=not is_idle)
 
 
 def map_parts(

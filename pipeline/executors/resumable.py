@@ -73,10 +73,6 @@ class Work:
     def _folder(self, phase: str, index: int) -> Path:
         return self.folder / phase / f"{index:06d}"
 
-    def shutdown(self) -> None:
-        """Let worker processes end while other things are done: no phase comes any more."""
-        self.executor.shutdown(wait=False)
-
     def drop(self, outputs: Sequence[Output], *, keep: Sequence[str] = ()) -> None:
         """Free the disk that files of outputs take, when no later phase reads them; results and `keep` stay."""
         if self.execution.num_tasks > 1:

@@ -197,12 +197,6 @@ def _data_files(folder: str, names: set[str]) -> frozenset[str] | None:
     return listed
 
 
-def is_hashed(path: Path, store: Store) -> bool:
-    """Tell whether a file is remembered as it is now."""
-    with _memory(store) as known:
-        return known.knows(path.absolute())
-
-
 def _memory(store: Store) -> HashMemory:
     return HashMemory(store.root / "sources" / "hashes.sqlite")
 

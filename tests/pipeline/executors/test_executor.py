@@ -1,6 +1,7 @@
 """A map over parts gives its results in order, whatever the number of workers."""
 
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.executors.executor import Workers, default_workers, map_parts
+from pipeline.executors.executor import Workers, default_workers, executor, map_parts
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -42,6 +43,25 @@ def test_several_workers_are_processes_of_their_own() -> None:
     found = list(map_parts(os.path.realpath, ["/proc/self", "/proc/self"], execution=Workers(workers=2), label="x"))
 
     assert all(place.startswith("/proc/") for place in found) and here not in found
+
+
+def test_processes_start_with_the_first_map_of_several_tasks_serve_all_later_ones_and_end_with_the_block() -> None:
+    me, before = os.getpid(), set(multiprocessing.active_children())
+    with executor(Workers(workers=2)) as started:
+        assert list(started.run(pid_of, [0])) == [(0, me)] and set(multiprocessing.active_children()) <= before
+
+        several = {pid for _, pid in started.run(pid_of, range(8))}
+        workers = set(multiprocessing.active_children()) - before
+        assert several <= {worker.pid for worker in workers} and 1 <= len(workers) <= 2
+        assert {pid for _, pid in started.run(pid_of, [0])} <= {worker.pid for worker in workers}
+
+    for worker in workers:
+        worker.join(timeout=30)
+    assert not workers & set(multiprocessing.active_children())
+
+
+def pid_of(task: int) -> int:
+    return os.getpid()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
