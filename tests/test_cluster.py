@@ -112,9 +112,8 @@ def test_a_ray_cluster_of_two_nodes_makes_the_same_bytes_also_when_workers_are_k
     )
     killed: set[int] = set()
     while run.poll() is None:
-        busy = [
-            p for p in psutil.process_iter(["pid", "cmdline"]) if "ray::_make_piece" in "".join(p.info["cmdline"] or [])
-        ]
+        found = psutil.process_iter(["pid", "cmdline"])
+        busy = [p for p in found if "ray::_make_output" in "".join(p.info["cmdline"] or [])]
         if len(killed) < 3 and busy and busy[0].pid not in killed:
             killed.add(busy[0].pid)
             busy[0].send_signal(signal.SIGKILL)
