@@ -7,7 +7,7 @@ and reason, and steps.json accounts for every document between the one and the o
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,107 +22,91 @@ from pipeline.errors import ConfigError
 from pipeline.executors.executor import Workers
 from pipeline.runtime.console import say
 from pipeline.runtime.files import write_json
-from pipeline.runtime.settings import FilledIn
-from pipeline.sources.card import MAX_DOCUMENT_BYTES, BadRows, Documents, Errors, Format, Source, check_names, load_card
+from pipeline.runtime.settings import Flat
+from pipeline.sources.card import Source, check_names, load_card
 from pipeline.sources.listing import may_hold_html, open_source, source_of_path
+from pipeline.sources.reading_options import ReadingOptions
 from pipeline.sources.streams import SourceFile
 from pipeline.stage.definition import Job, Stage
 from pipeline.stage.planning import UNICODE
 from pipeline.stage.program import main_of
 from pipeline.tables.splits import by_split
 
-_OF_OWN_SOURCE = (
-    "text",
-    "documents",
-    "separator",
-    "split_at",
-    "encoding",
-    "errors",
-    "bad_rows",
-    "max_document_bytes",
-    "format",
-    "columns",
-)
-
 
 @dataclass(frozen=True, kw_only=True)
-class CorpusConfig:
-    """Which text, and how it is split."""
+class _Sizes:
+    """What is in the id as it is asked for."""
 
-    cards: tuple[str, ...] = ()
-    """data cards to read: shipped names, or paths ending in .md"""
-    source: str | None = None
-    """a file or folder of your own, instead of cards: text, HTML or rows, packed or not (README: your own text)"""
-    text: str = "{text}"
-    """for rows of --source: a template of the fields that make the text"""
-    documents: Documents = "auto"
-    """for --source: how text becomes documents; auto is file, but blocks where documents are few or too long"""
-    separator: str = ""
-    """for --source with --documents separator: the text between two documents"""
-    split_at: str = ""
-    """for --source with --documents sections: a regular expression for the start of a document's first line"""
-    encoding: str = "utf-8"
-    """for --source: of text and tables of text, by Python's name for it"""
-    errors: Errors = "strict"
-    """for --source: a byte that means nothing in the encoding is an error, or replaced and counted"""
-    bad_rows: BadRows = "error"
-    """for --source: a row that cannot be used is an error, or left out and counted"""
-    max_document_bytes: int = MAX_DOCUMENT_BYTES
-    """for --source: a longer line or row is left out; this bounds the memory of reading"""
-    format: Format = ""
-    """for --source: of every file, where suffixes do not say it"""
-    columns: tuple[str, ...] = ()
-    """for --source: the names of the columns of a csv or tsv without a header line"""
-    validation_fraction: float = 0.05
-    """share of the documents held out, for sources whose card does not say"""
     block_bytes: int = 4096
     """size of the blocks that files are cut into when there are few documents"""
-    clean: tuple[str, ...] = ("line_ends", "unicode")
-    """cleaning steps, in order, each NAME or NAME:SETTING=VALUE,SETTING=VALUE; exact duplicates always go"""
     part_bytes: int = 2**24
     """text in one file of the corpus, about; every step works on one part at a time"""
-    sources: Annotated[tuple[Source, ...], FilledIn] = ()
-    """what the cards and paths say; filled in by the program"""
-    extracts_html: Annotated[bool, FilledIn] = False
-    """whether a source holds HTML, whose text depends on the extracting library; filled in by the program"""
 
     def __post_init__(self) -> None:
-        if not 0 < self.validation_fraction < 1:
-            raise ConfigError(f"corpus.validation_fraction must be between 0 and 1, got {self.validation_fraction}.")
         for name in ("block_bytes", "part_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"corpus.{name} must be at least 1, got {getattr(self, name)}.")
 
 
-def resolve(config: CorpusConfig, store: Store) -> CorpusConfig:
+@dataclass(frozen=True, kw_only=True)
+class CorpusOptions(_Sizes):
+    """Which text, and how it is split."""
+
+    cards: tuple[str, ...] = ()
+    """data cards to read: shipped names, or paths ending in .md"""
+    source: str | None = None
+    """a file or folder of your own, instead of cards: text, HTML or rows, packed or not; the flags from --text to
+    --columns say how it is read (README: your own text)"""
+    reading: Annotated[ReadingOptions, Flat] = field(default_factory=ReadingOptions)
+    validation_fraction: float = 0.05
+    """share of the documents held out, for sources whose card does not say"""
+    clean: tuple[str, ...] = ("line_ends", "unicode")
+    """cleaning steps, in order, each NAME or NAME:SETTING=VALUE,SETTING=VALUE; exact duplicates always go"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.validation_fraction < 1:
+            raise ConfigError(f"corpus.validation_fraction must be between 0 and 1, got {self.validation_fraction}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig(_Sizes):
+    """The text, by location and hash, and what becomes of it."""
+
+    sources: tuple[Source, ...]
+    clean: tuple[str, ...]
+    """cleaning steps, every setting and the hash of every file named"""
+    extracts_html: bool
+    """whether a source holds HTML, whose text depends on the extracting library"""
+
+
+def resolve(options: CorpusOptions, store: Store) -> CorpusConfig:
     """Replace the names of cards and paths by what they say, hashes included."""
-    if config.sources:
-        return config
-    sources = own_source(config, store) or tuple(map(load_card, config.cards))
-    if not sources:
-        raise ConfigError("No text was named: give --source FILE_OR_FOLDER, or --cards NAME.")
-    default = {"validation": config.validation_fraction}
+    sources = _sources(options, store)
     check_names(sources)
-    filled = tuple(replace(source, split=source.split or default) for source in sources)
-    plain = CorpusConfig()
-    return replace(
-        config,
-        **{name: getattr(plain, name) for name in ("cards", "source", *_OF_OWN_SOURCE)},
-        clean=resolve_steps(config.clean, store),
-        sources=filled,
-        extracts_html=any(map(may_hold_html, filled)),
+    default = {"validation": options.validation_fraction}
+    return CorpusConfig(
+        sources=tuple(replace(source, split=source.split or default) for source in sources),
+        clean=resolve_steps(options.clean, store),
+        extracts_html=any(map(may_hold_html, sources)),
+        block_bytes=options.block_bytes,
+        part_bytes=options.part_bytes,
     )
 
 
-def own_source(config: CorpusConfig, store: Store) -> tuple[Source, ...]:
-    """Describe a user's own file or folder as a source, if there is one."""
-    if config.source is None:
-        return ()
-    path = Path(config.source).expanduser()
-    if path.suffix == ".md" and path.is_file() and path.read_bytes()[:4] == b"---\n":
-        say(f"{path} starts like a data card; it is read as text. To use it as a card: --cards {path}")
-    found = source_of_path(path, store, format_=config.format)
-    return (replace(found, **{name: getattr(config, name) for name in _OF_OWN_SOURCE}),)
+def _sources(options: CorpusOptions, store: Store) -> tuple[Source, ...]:
+    """Describe a person's own file or folder as a source, or else read the cards."""
+    if options.source is not None:
+        path = Path(options.source).expanduser()
+        if path.suffix == ".md" and path.is_file() and path.read_bytes()[:4] == b"---\n":
+            say(f"{path} starts like a data card; it is read as text. To use it as a card: --cards {path}")
+        return (source_of_path(path, store, options.reading),)
+    if not options.cards:
+        raise ConfigError("No text was named: give --source FILE_OR_FOLDER, or --cards NAME.")
+    for name in (option.name for option in fields(ReadingOptions)):
+        if getattr(options.reading, name) != getattr(ReadingOptions(), name):
+            raise ConfigError(f"corpus.{name} is for --source: a card says itself how its files are read.")
+    return tuple(map(load_card, options.cards))
 
 
 def run(job: Job[CorpusConfig, Workers]) -> Artifact:
@@ -201,6 +185,7 @@ STAGE = Stage(
     module="pipeline.corpus",
     version=3,
     kind="corpus",
+    options=CorpusOptions,
     config=CorpusConfig,
     execution=Workers,
     roles={},

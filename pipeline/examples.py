@@ -6,37 +6,57 @@ assistant, whose mask is 1 on the tokens it is to learn to say.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.manifest import License
-from pipeline.artifacts.store import Draft, Store
+from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, DataError
 from pipeline.executors.executor import Workers, map_parts
-from pipeline.runtime.hashing import canonical_json
-from pipeline.runtime.settings import FilledIn
-from pipeline.sources.card import LEFT_OUT, Pair, Source, check_names, load_card
+from pipeline.readers.example_rows import Candidate, ExampleType, candidates_of
+from pipeline.sources.card import Pair, Source, check_names, load_card
 from pipeline.sources.document import Document
-from pipeline.sources.listing import SourceFile, open_source, source_of_path
+from pipeline.sources.listing import open_source, source_of_path
+from pipeline.sources.reading_options import ReadingOptions
 from pipeline.stage.definition import Job, Role, Stage
 from pipeline.stage.program import main_of
 from pipeline.tables.rejects import Rejects, publish_rejects
 from pipeline.tables.splits import SPLITS, assign_splits, by_split
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _PART_EXAMPLES = 2000
 
-ExampleTask = Literal["classification", "conversation"]
+Encoded = tuple[list[int], list[int]]
+"""the ids of an example and, for a conversation, its loss mask"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExamplesConfig:
+class _Shape:
+    """What is in the id as it is asked for."""
+
+    example_type: ExampleType = "classification"
+    """classification: a text and its label; conversation: a prompt and its reply"""
+    max_tokens: int = 256
+    """a longer text is cut to this; a longer conversation is left out, so that no reply is cut"""
+    max_rows: int | None = None
+    """take at most this many of each source, those whose hash is smallest; None: all"""
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 4:
+            raise ConfigError(f"examples.max_tokens must be at least 4, got {self.max_tokens}.")
+        if self.max_rows is not None and self.max_rows < 2:
+            raise ConfigError(f"examples.max_rows must be at least 2, got {self.max_rows}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExamplesOptions(_Shape):
     """Which rows, and what becomes of them."""
 
-    example_type: ExampleTask = "classification"
-    """classification: a text and its label; conversation: a prompt and its reply"""
     cards: tuple[str, ...] = ()
     """data cards to read: shipped names, or paths ending in .md"""
     source: str | None = None
@@ -49,68 +69,36 @@ class ExamplesConfig:
     """for rows of --source: a template of what the user says"""
     reply: str = "{reply}"
     """for rows of --source: a template of what the assistant replies"""
-    max_tokens: int = 256
-    """a longer text is cut to this; a longer conversation is left out, so that no reply is cut"""
-    max_rows: int | None = None
-    """take at most this many of each source, those whose hash is smallest; None: all"""
     validation_fraction: float = 0.1
     """share held out while training, for sources whose card does not say"""
-    sources: Annotated[tuple[Source, ...], FilledIn] = ()
-    """what the cards and paths say; filled in by the program"""
 
     def __post_init__(self) -> None:
-        if self.max_tokens < 4:
-            raise ConfigError(f"examples.max_tokens must be at least 4, got {self.max_tokens}.")
-        if self.max_rows is not None and self.max_rows < 2:
-            raise ConfigError(f"examples.max_rows must be at least 2, got {self.max_rows}.")
+        super().__post_init__()
         if not 0 < self.validation_fraction < 1:
             raise ConfigError(f"examples.validation_fraction must be between 0 and 1, got {self.validation_fraction}.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Row:
-    """A candidate: its parts (text, or prompt and reply), its label, and the key that decides its split."""
+class ExamplesConfig(_Shape):
+    """The rows, by location and hash, and what becomes of them."""
 
-    source: str
-    place: str
-    parts: tuple[str, ...]
-    label: str
-    key: bytes
+    sources: tuple[Source, ...]
 
 
-@dataclass(frozen=True)
-class _Rejected:
-    source: str
-    place: str
-    reason: str
-    text: str
-
-
-def resolve(config: ExamplesConfig, store: Store) -> ExamplesConfig:
+def resolve(options: ExamplesOptions, store: Store) -> ExamplesConfig:
     """Replace the names of cards and paths by what they say, hashes included."""
-    if config.sources:
-        return config
-    if config.source is not None:
-        own = source_of_path(Path(config.source), store)
-        pair = Pair(prompt=config.prompt, reply=config.reply)
-        sources: tuple[Source, ...] = (
-            replace(own, text=config.text, label=config.label, pairs=(pair,), documents="rows"),
-        )
+    if options.source is not None:
+        own = source_of_path(Path(options.source), store, ReadingOptions(text=options.text, documents="rows"))
+        pair = Pair(prompt=options.prompt, reply=options.reply)
+        sources: tuple[Source, ...] = (replace(own, label=options.label, pairs=(pair,)),)
     else:
-        sources = tuple(map(load_card, config.cards))
+        sources = tuple(map(load_card, options.cards))
     if not sources:
         raise ConfigError("No rows were named: give --source FILE, or --cards NAME.")
     check_names(sources)
-    default = {"validation": config.validation_fraction}
-    plain = ExamplesConfig()
-    return replace(
-        config,
-        cards=(),
-        source=None,
-        text=plain.text,
-        label=plain.label,
-        prompt=plain.prompt,
-        reply=plain.reply,
+    default = {"validation": options.validation_fraction}
+    return ExamplesConfig(
+        **{setting.name: getattr(options, setting.name) for setting in fields(_Shape)},
         sources=tuple(replace(source, split=source.split or default) for source in sources),
     )
 
@@ -120,176 +108,69 @@ def run(job: Job[ExamplesConfig, Workers]) -> Artifact:
     from pipeline.tokenization.text_encoder import TEMPLATE_VERSION, TextEncoder
 
     config, tokenizer = job.config, job.inputs["tokenizer"]
-    with job.store.scratch() as scratch, job.draft() as draft:
+    with job.draft() as draft:
         rejects = Rejects()
-        rows, read = _accepted(config, job.store, scratch, rejects)
+        rows, read = _accepted(config, job.store, rejects)
         labels = label_names(rows) if config.example_type == "classification" else []
-        splits = assign_splits([row.key for row in rows], [_split_rule(config, row) for row in rows])
+        shares = {source.name: source.split for source in config.sources}
+        splits = assign_splits([row.key for row in rows], [shares[row.source] for row in rows])
         _check_labels(rows, splits, labels)
-        tasks = [
-            _Part(rows=tuple(rows[i : i + _PART_EXAMPLES]), tokenizer=tokenizer.payload, task=config.example_type)
-            for i in range(0, len(rows), _PART_EXAMPLES)
-        ]
-        encoded = [ids for part in map_parts(_encode, tasks, execution=job.execution, label="encoding") for ids in part]
-        encoder = TextEncoder.of(tokenizer)
-        _write(draft, config, rows, splits, encoded, labels, rejects, encoder.vocab_size)
+        vocab_size = TextEncoder.of(tokenizer).vocab_size
+        examples = _fitting(config, rows, splits, _encoded(rows, job), labels, rejects)
+        _check_splits(config, splits, examples)
+        _write(draft.path, _schema(labels, vocab_size), examples)
         publish_rejects(draft.path, rejects)
         rejected = rejects.reasons()
-        draft.count(read=read, examples=read - sum(rejected.values()), rejected=rejected)
+        draft.count(read=read, examples=len(examples), rejected=rejected)
+        draft.count(truncated=sum(example.is_cut for example in examples))
+        draft.fact(examples=dict(Counter(example.split for example in examples)))
+        draft.fact(longest=max(len(example.input_ids) for example in examples))
         draft.fact(example_type=config.example_type, labels=labels, template_version=TEMPLATE_VERSION)
-        draft.fact(tokenizer_digest=tokenizer.digest, vocab_size=encoder.vocab_size)
+        draft.fact(tokenizer_digest=tokenizer.digest, vocab_size=vocab_size)
     return draft.artifact
 
 
 # --- rows ----------------------------------------------------------------------------------------------------
 
 
-def _accepted(config: ExamplesConfig, store: Store, scratch: Path, rejects: Rejects) -> tuple[list[_Row], int]:
+def _accepted(config: ExamplesConfig, store: Store, rejects: Rejects) -> tuple[list[Candidate], int]:
     """Return the rows to encode and how many were read; the others go to `rejects`."""
-    rows: list[_Row] = []
+    rows: list[Candidate] = []
     seen: dict[tuple[str, ...], str] = {}
     read = 0
     for source in config.sources:
-        mine: list[_Row] = []
-        for candidate in _candidates(config.example_type, source, store, scratch):
+        mine: list[Candidate] = []
+        for found in candidates_of(source, open_source(source, store), config.example_type):
             read += 1
-            if isinstance(candidate, _Row) and candidate.parts in seen:
-                same = seen[candidate.parts] == candidate.label
-                candidate = _Rejected(
-                    candidate.source, candidate.place, "duplicate" if same else "other label", candidate.parts[0]
-                )
-            if isinstance(candidate, _Rejected):
-                rejects.add(candidate.source, candidate.place, "examples", candidate.reason, candidate.text)
+            if isinstance(found, Candidate) and found.texts in seen:
+                reason = "duplicate" if seen[found.texts] == found.label else "other label"
+                found = Document(found.texts[0], found.place, reason)
+            if isinstance(found, Document):
+                rejects.add(source.name, found.place, "examples", found.reason, found.text)
                 continue
-            seen[candidate.parts] = candidate.label
-            mine.append(candidate)
+            seen[found.texts] = found.label
+            mine.append(found)
         rows += _at_most(mine, config.max_rows, rejects)
     return rows, read
 
 
-def _at_most(rows: list[_Row], count: int | None, rejects: Rejects) -> list[_Row]:
+def _at_most(rows: list[Candidate], count: int | None, rejects: Rejects) -> list[Candidate]:
     """Keep the rows whose hashes are smallest: a sample that does not depend on their order."""
     if count is None or len(rows) <= count:
         return rows
-    # Another hash than the one that decides the split: else the smallest would all be held out.
-    chosen = {id(row) for row in sorted(rows, key=lambda row: sha256_of_text(row.parts, row.label))[:count]}
+    chosen = {id(row) for row in sorted(rows, key=_sampling_hash)[:count]}
     for row in rows:
         if id(row) not in chosen:
-            rejects.add(row.source, row.place, "examples", "above max_rows", row.parts[0])
+            rejects.add(row.source, row.place, "examples", "above max_rows", row.texts[0])
     return [row for row in rows if id(row) in chosen]
 
 
-def sha256_of_text(parts: tuple[str, ...], label: str) -> bytes:
-    """Return a hash by which rows are sampled."""
-    return hashlib.sha256("\x1f".join(("max_rows", *parts, label)).encode("utf-8")).digest()
+def _sampling_hash(row: Candidate) -> bytes:
+    """Return another hash than the one that decides the split: else the smallest would all be held out."""
+    return hashlib.sha256("\x1f".join(("max_rows", *row.texts, row.label)).encode("utf-8")).digest()
 
 
-def _candidates(task: ExampleTask, source: Source, store: Store, scratch: Path) -> Iterator[_Row | _Rejected]:
-    for file in open_source(source, store):
-        rejected: list[Document] = []
-        rows = checked_rows(source, file, scratch, rejected)
-        yield from (_Rejected(source.name, one.place, one.reason, one.text) for one in rejected)
-        for place, row in rows:
-            if source.leaves_out(row):
-                yield _Rejected(source.name, place, LEFT_OUT, str(row))
-            else:
-                yield from _pairs(source, place, row) if task == "conversation" else _labelled(source, place, row)
-
-
-def checked_rows(
-    source: Source, file: SourceFile, scratch: Path, rejected: list[Document]
-) -> list[tuple[str, dict[str, Any]]]:
-    """Return (place, row), checked strictly, and read by `datasets` where it has a reader for the format.
-
-    What is left out is added to `rejected`.
-    """
-    from pipeline.readers.documents import rows_of
-
-    strict = list(rows_of(source, file, rejected.append))
-    if not strict or rejected or file.format not in ("csv", "tsv", "jsonl", "parquet"):
-        return strict
-    kept = _datasets_rows(source, file, scratch, strict)
-    return [(place, row) for (place, _), row in zip(strict, kept, strict=True)]
-
-
-def _datasets_rows(
-    source: Source, file: SourceFile, scratch: Path, strict: list[tuple[str, dict[str, Any]]]
-) -> Iterator[dict[str, Any]]:
-    from datasets import Features, Value, disable_progress_bars, load_dataset
-
-    from pipeline.sources.archives import copy_bytes
-
-    disable_progress_bars()
-    path = scratch / f"{hashlib.sha256(file.name.encode()).hexdigest()[:16]}.{file.format}"
-    copy_bytes(source, file, path)
-    options: dict[str, Any] = {}
-    if file.format in ("csv", "tsv"):
-        columns = list(strict[0][1]) if strict else list(source.columns)
-        options = {
-            "features": Features({name: Value("string") for name in columns}),
-            "keep_default_na": False,
-            "delimiter": "\t" if file.format == "tsv" else ",",
-            "quoting": 3 if file.format == "tsv" else 0,
-            "names": columns,
-            "header": None if source.columns else 0,
-            "encoding": "utf-8-sig",
-        }
-    builder = {"tsv": "csv", "jsonl": "json"}.get(file.format, file.format)
-    found = load_dataset(builder, data_files=str(path), split="train", cache_dir=str(scratch / "datasets"), **options)
-    if len(found) == len(strict) and all(map(_agree, found, (row for _, row in strict))):
-        yield from found
-    else:  # rows that the card leaves out, blank lines, or a guess: `datasets` makes a date of text that looks like one
-        yield from (row for _, row in strict)
-
-
-def _agree(read: dict[str, Any], row: dict[str, Any]) -> bool:
-    """Tell whether two readings of a row are equal; `datasets` fills in None for a field that only other rows have."""
-    return {name: value for name, value in read.items() if value is not None or name in row} == row
-
-
-def _labelled(source: Source, place: str, row: dict[str, Any]) -> Iterator[_Row | _Rejected]:
-    text = _render(source.text, row, place, source)
-    label = row.get(source.label)
-    if label is None and source.label not in row:
-        raise DataError(
-            f"source {source.name}, {place}: there is no field {source.label!r} for the label; it has {', '.join(row)}."
-        )
-    if text is None or not text.strip():
-        yield _Rejected(source.name, place, "no text", "")
-    elif label is None or not str(label).strip():
-        yield _Rejected(source.name, place, "no label", text)
-    else:
-        key = hashlib.sha256(text.encode("utf-8")).digest()
-        yield _Row(source=source.name, place=place, parts=(text,), label=str(label).strip(), key=key)
-
-
-def _pairs(source: Source, place: str, row: dict[str, Any]) -> Iterator[_Row | _Rejected]:
-    """Yield a row's prompts with their replies; they share a key, so that they stay in one split."""
-    key = hashlib.sha256(canonical_json({k: str(v) for k, v in row.items()}).encode("utf-8")).digest()
-    for pair in source.pairs or (Pair(prompt="{prompt}", reply="{reply}"),):
-        if any(str(row.get(name)) not in values for name, values in pair.where.items()):
-            continue
-        prompt, reply = (_render(template, row, place, source) for template in (pair.prompt, pair.reply))
-        if not prompt or not prompt.strip():
-            yield _Rejected(source.name, place, "no prompt", "")
-        elif not reply or not reply.strip():
-            yield _Rejected(source.name, place, "no reply", prompt)
-        else:
-            yield _Row(source=source.name, place=place, parts=(prompt.strip(), reply.strip()), label="", key=key)
-
-
-def _render(template: str, row: dict[str, Any], place: str, source: Source) -> str | None:
-    from pipeline.sources.document import normalize
-    from pipeline.sources.templates import render
-
-    try:
-        text = render(template, row)
-    except DataError as error:
-        raise DataError(f"source {source.name}, {place}: {error} The template is {template!r}.") from error
-    return None if text is None else normalize(text)
-
-
-def label_names(rows: Sequence[_Row]) -> list[str]:
+def label_names(rows: Sequence[Candidate]) -> list[str]:
     """Return the labels in the order of their numbers: sorted.
 
     Raises DataError when there are fewer than two.
@@ -300,80 +181,111 @@ def label_names(rows: Sequence[_Row]) -> list[str]:
     return labels
 
 
-def _split_rule(config: ExamplesConfig, row: _Row) -> dict[str, float]:
-    return next(source.split for source in config.sources if source.name == row.source)
-
-
-def _check_labels(rows: Sequence[_Row], splits: Sequence[str], labels: Sequence[str]) -> None:
+def _check_labels(rows: Sequence[Candidate], splits: Sequence[str], labels: Sequence[str]) -> None:
     learned = {row.label for row, split in zip(rows, splits, strict=True) if split == "train"}
     if unseen := set(labels) - learned:
         raise DataError(f"no training row has the label(s) {', '.join(sorted(unseen))}: add rows, or leave those out.")
 
 
-# --- encoding and writing ------------------------------------------------------------------------------------
+# --- encoding ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
     """A task: some consecutive rows."""
 
-    rows: tuple[_Row, ...]
+    rows: tuple[Candidate, ...]
     tokenizer: Path
-    task: ExampleTask
+    example_type: ExampleType
 
 
-def _encode(part: _Part) -> list[tuple[list[int], list[int]]]:
-    """Return (ids, loss mask) of each row."""
+def _encoded(rows: Sequence[Candidate], job: Job[ExamplesConfig, Workers]) -> list[Encoded]:
+    parts = [
+        _Part(
+            rows=tuple(rows[i : i + _PART_EXAMPLES]),
+            tokenizer=job.inputs["tokenizer"].payload,
+            example_type=job.config.example_type,
+        )
+        for i in range(0, len(rows), _PART_EXAMPLES)
+    ]
+    results = map_parts(_encode, parts, execution=job.execution, label="encoding")
+    return [encoded for result in results for encoded in result]
+
+
+def _encode(part: _Part) -> list[Encoded]:
     from pipeline.tokenization.text_encoder import Message, TextEncoder
 
     encoder = TextEncoder(part.tokenizer)
-    if part.task == "classification":
-        return [(ids, []) for ids in encoder.encode_batch([row.parts[0] for row in part.rows])]
-    return [
-        encoder.conversation_ids([Message("user", row.parts[0]), Message("assistant", row.parts[1])])
-        for row in part.rows
-    ]
+    if part.example_type == "classification":
+        return [(ids, []) for ids in encoder.encode_batch([row.texts[0] for row in part.rows])]
+    turns = [[Message("user", row.texts[0]), Message("assistant", row.texts[1])] for row in part.rows]
+    return [encoder.conversation_ids(messages) for messages in turns]
 
 
-def _write(
-    draft: Draft,
+# --- writing -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Example:
+    """A row of the artifact, of no more than max_tokens."""
+
+    split: str
+    input_ids: list[int]
+    target: int | list[int]
+    """the number of the label, or the loss mask"""
+    is_cut: bool
+
+
+def _fitting(
     config: ExamplesConfig,
-    rows: Sequence[_Row],
+    rows: Sequence[Candidate],
     splits: Sequence[str],
-    encoded: Sequence[tuple[list[int], list[int]]],
-    labels: list[str],
+    encoded: Sequence[Encoded],
+    labels: Sequence[str],
     rejects: Rejects,
-    vocab_size: int,
-) -> None:
+) -> list[_Example]:
+    """Cut texts that are too long; conversations that are go to `rejects`."""
+    number = {label: i for i, label in enumerate(labels)}
+    examples: list[_Example] = []
+    for row, split, (ids, mask) in zip(rows, splits, encoded, strict=True):
+        is_long = len(ids) > config.max_tokens
+        if is_long and config.example_type == "conversation":
+            rejects.add(row.source, row.place, "examples", "above max_tokens", row.texts[0])
+        else:
+            examples.append(_Example(split, ids[: config.max_tokens], number.get(row.label, mask), is_long))
+    return examples
+
+
+def _check_splits(config: ExamplesConfig, splits: Sequence[str], examples: Sequence[_Example]) -> None:
+    if empty := set(splits) - {example.split for example in examples}:
+        raise DataError(
+            f"every example of the {min(empty)} split is longer than {config.max_tokens} tokens; raise max_tokens."
+        )
+
+
+def _schema(labels: Sequence[str], vocab_size: int) -> "pa.Schema":
+    """Return the columns of the artifact, with the names of the labels for `datasets`."""
     import pyarrow as pa
 
-    from pipeline.tables.arrow import PartWriter
+    from pipeline.tables.features import schema_with_features
     from pipeline.tokenization.text_encoder import token_dtype
 
-    ids_type = pa.list_(pa.uint16() if token_dtype(vocab_size) == "uint16" else pa.uint32())
-    extra = ("label", pa.int64()) if config.example_type == "classification" else ("loss_mask", pa.list_(pa.uint8()))
-    schema = pa.schema([("input_ids", ids_type), extra])
-    writers = {split: PartWriter(draft.path, split, schema, part_bytes=2**24) for split in SPLITS}
-    counts: Counter[str] = Counter()
-    longest = truncated = 0
-    for row, split, (ids, mask) in zip(rows, splits, encoded, strict=True):
-        if config.example_type == "conversation" and len(ids) > config.max_tokens:
-            rejects.add(row.source, row.place, "examples", "above max_tokens", row.parts[0])
-            continue
-        truncated += len(ids) > config.max_tokens
-        ids = ids[: config.max_tokens]
-        value: Any = labels.index(row.label) if labels else mask
-        writers[split].add({"input_ids": ids, extra[0]: value}, 4 * len(ids))
-        counts[split] += 1
-        longest = max(longest, len(ids))
-    for split, writer in writers.items():
+    ids = pa.list_(pa.uint16() if token_dtype(vocab_size) == "uint16" else pa.uint32())
+    if labels:
+        return schema_with_features(pa.schema({"input_ids": ids, "label": pa.int64()}), {"label": labels})
+    return schema_with_features(pa.schema({"input_ids": ids, "loss_mask": pa.list_(pa.uint8())}))
+
+
+def _write(folder: Path, schema: "pa.Schema", examples: Sequence[_Example]) -> None:
+    from pipeline.tables.arrow import PartWriter
+
+    for split in SPLITS:
+        writer = PartWriter(folder, split, schema, part_bytes=2**24)
+        for example in examples:
+            if example.split == split:
+                row = dict(zip(schema.names, (example.input_ids, example.target), strict=True))
+                writer.add(row, 4 * len(example.input_ids))
         writer.close()
-        if split in set(splits) and not counts[split]:
-            raise DataError(
-                f"every example of the {split} split is longer than {config.max_tokens} tokens; raise max_tokens."
-            )
-    draft.fact(examples=dict(counts), longest=longest)
-    draft.count(truncated=truncated)
 
 
 def licenses(config: ExamplesConfig) -> tuple[License, ...]:
@@ -385,11 +297,12 @@ STAGE = Stage(
     module="pipeline.examples",
     version=2,
     kind="examples",
+    options=ExamplesOptions,
     config=ExamplesConfig,
     execution=Workers,
     roles={"tokenizer": Role(kinds=("tokenizer",), help="the encoder, the same as the model's")},
     determinism="bytes",
-    toolchain=("tokenizers", "pyarrow", "datasets"),
+    toolchain=("tokenizers", "pyarrow"),
     run=run,
     resolve=resolve,
     licenses=licenses,

@@ -7,7 +7,7 @@ which ids after the text ids control, and how a conversation is written; report.
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,6 @@ from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, MissingError
 from pipeline.executors.executor import Workers
 from pipeline.runtime.console import say
-from pipeline.runtime.settings import FilledIn
 from pipeline.stage.definition import Job, Role, Stage
 from pipeline.stage.program import main_of
 from pipeline.tokenization.engines import UnsuitableError
@@ -36,8 +35,8 @@ _SHORTEST_CAP = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenizerConfig:
-    """What vocabulary to learn, or which to take over."""
+class _Learning:
+    """What vocabulary to learn; in the id as it is asked for."""
 
     vocab_size: int = 8192
     """ids in all: 256 bytes, the merges, and the control tokens; fewer if the corpus has no more pairs"""
@@ -49,10 +48,6 @@ class TokenizerConfig:
     """text to learn from, at most: documents of the train split chosen by their content; none: all of it"""
     piece_bytes: int = 512
     """longer pieces (an unbroken run of letters) are cut for learning, whose time grows with their square"""
-    import_from: Annotated[str | None, tyro.conf.arg(aliases=["--import"])] = None
-    """take over this tokenizer: a tokenizer.json, a folder with encoder.json and vocab.bpe, or a .tiktoken file"""
-    imported: Annotated[tuple[TokenizerFile, ...], FilledIn] = ()
-    """the files of that tokenizer and their hashes; filled in by the program"""
 
     def __post_init__(self) -> None:
         if self.vocab_size < _BYTES + len(CONTROL_TOKENS):
@@ -66,18 +61,34 @@ class TokenizerConfig:
             raise ConfigError(f"tokenizer.piece_bytes must be at least {_SHORTEST_CAP}, got {self.piece_bytes}.")
 
 
-def resolve(config: TokenizerConfig, store: Store) -> TokenizerConfig:
+@dataclass(frozen=True, kw_only=True)
+class TokenizerOptions(_Learning):
+    """What vocabulary to learn, or which to take over."""
+
+    import_from: Annotated[str | None, tyro.conf.arg(aliases=["--import"])] = None
+    """take over this tokenizer: a tokenizer.json, a folder with encoder.json and vocab.bpe, or a .tiktoken file"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig(_Learning):
+    """What vocabulary is learned, or the files of the one that is taken over."""
+
+    imported: tuple[TokenizerFile, ...] = ()
+    """the files of that tokenizer and their hashes"""
+
+
+def resolve(options: TokenizerOptions, store: Store) -> TokenizerConfig:
     """Replace the path of a tokenizer to take over by its files and their hashes.
 
     Raises ConfigError for settings of learning beside it: nothing is learned.
     """
-    if config.import_from is None:
-        return config
-    plain = TokenizerConfig()
+    asked = {setting.name: getattr(options, setting.name) for setting in fields(_Learning)}
+    if options.import_from is None:
+        return TokenizerConfig(**asked)
     for name in ("vocab_size", "min_frequency", "budget_bytes", "piece_bytes"):
-        if getattr(config, name) != getattr(plain, name):
+        if asked[name] != getattr(_Learning(), name):
             raise ConfigError(f"tokenizer.{name} is for learning, and an imported tokenizer has learned: leave it out.")
-    return replace(config, import_from=None, imported=find_tokenizer(Path(config.import_from), store))
+    return TokenizerConfig(**asked, imported=find_tokenizer(Path(options.import_from), store))
 
 
 TrainerName = Literal["auto", "tokenizers"]
@@ -226,6 +237,7 @@ STAGE = Stage(
     module="pipeline.tokenizer",
     version=2,
     kind="tokenizer",
+    options=TokenizerOptions,
     config=TokenizerConfig,
     execution=TokenizerExecution,
     roles={

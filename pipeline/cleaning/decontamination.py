@@ -14,7 +14,9 @@ from pipeline.errors import ConfigError, IntegrityError, MissingError
 from pipeline.readers.documents import documents_of, rows_of
 from pipeline.runtime.hashing import sha256_of_file
 from pipeline.sources.card import Source
+from pipeline.sources.document import Document
 from pipeline.sources.listing import local_files, source_of_path
+from pipeline.sources.reading_options import ReadingOptions
 from pipeline.sources.templates import check_template, render
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"\w+")
 _PINNED = re.compile(r"#([0-9a-f]{64})$")
 _TEXT_FORMATS = ("txt", "md", "html")
+_WHOLE = ReadingOptions(documents="file")
 _MULTIPLIER = 0x9E3779B97F4A7C15
 
 
@@ -85,15 +88,16 @@ class Decontaminate(DocumentStep):
                 f"decontaminate: {path} has sha256 {found[:SHORT]} instead of {pin[1][:SHORT]}: it changed since the "
                 "corpus was described. Restore it, or run again without naming the old artifact."
             )
-        source = Source(name=path.stem, location=str(path), sha256=pin[1] if pin else "unpinned", documents="file")
+        source = Source(name=path.stem, location=str(path), sha256=pin[1] if pin else "unpinned", reading=_WHOLE)
         for file in local_files(str(path)):
             if file.format in _TEXT_FORMATS:
                 separator = "\n" if self.items == "lines" else "\n\n"
                 for document in documents_of(source, file, block_bytes=2**20):
                     yield from document.text.split(separator)
             else:
-                for _, row in rows_of(source, file):
-                    yield from [render(self.text, row) or ""] if self.text else _texts_in(row.values())
+                for row in rows_of(source, file):
+                    if not isinstance(row, Document):
+                        yield from [render(self.text, row[1]) or ""] if self.text else _texts_in(row[1].values())
 
 
 def _pinned(name: str, store: Store) -> str:

@@ -56,7 +56,7 @@ def ingest(
 
     When that gives few documents, those that may be cut are read again, as blocks.
     """
-    cut = any(source.documents == "blocks" for source, _ in files)
+    cut = any(source.reading.documents == "blocks" for source, _ in files)
     group = _Group(files=(), block_bytes=block_bytes, part_bytes=part_bytes, cut_texts=False, steps=steps)
     chunks = cut_files(work, files, READ_BYTES)
     read = _read_groups(work, "read", group, chunks)

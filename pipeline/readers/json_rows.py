@@ -4,15 +4,15 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import orjson
 
 from pipeline.errors import DataError
-from pipeline.readers.text_rows import BadRow, Found, Row, decode, lines_of, settle, utf8_chunks
-from pipeline.sources.archives import Part
-from pipeline.sources.card import Source
+from pipeline.readers.text_rows import BadRow, Found, Row, decode, lines_of, reject_or_raise, utf8_chunks
+from pipeline.sources.archives import OpenedFile
 from pipeline.sources.document import TOO_LONG, Document
+from pipeline.sources.reading_options import ReadingOptions
 from pipeline.tables.rejects import EXCERPT
 
 
@@ -20,7 +20,7 @@ class _NotStrict(ValueError):
     """What Python takes for JSON and the standard does not."""
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> Row:
+def _no_duplicates(pairs: list[tuple[str, object]]) -> Row:
     row = dict(pairs)
     if len(row) < len(pairs):
         raise _NotStrict("a key stands twice in one object")
@@ -34,19 +34,19 @@ def _no_constants(name: str) -> NoReturn:
 # Made once: `json.loads` with hooks would make one for every row, which takes longer than most rows.
 _STRICT = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
 _LENIENT = json.JSONDecoder()
-_scan: Callable[[str, int], tuple[Any, int]] = _STRICT.scan_once  # type: ignore[attr-defined]  # not in typeshed
+_scan: Callable[[str, int], tuple[object, int]] = _STRICT.scan_once  # type: ignore[attr-defined]  # not in typeshed
 
 
-def _check_surrogates(value: Any, text: str, start: int = 0, end: int | None = None) -> None:
+def _check_surrogates(value: object, text: str, start: int = 0, end: int | None = None) -> None:
     """Raise UnicodeEncodeError when `value`, read from there, is no text for UTF-8: an escape may be half a pair."""
     if text.find("\\ud", start, end) >= 0 or text.find("\\uD", start, end) >= 0:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
 
 
-def jsonl_rows(source: Source, part: Part) -> Iterator[Found]:
+def jsonl_rows(reading: ReadingOptions, opened: OpenedFile) -> Iterator[Found]:
     """Yield an object per line; lines end at `\\n` alone, and blank ones are no rows."""
-    for line in lines_of(part, source.max_document_bytes):
-        place = f"{part.name}:{line.number}"
+    for line in lines_of(opened, reading.max_document_bytes):
+        place = f"{opened.name}:{line.number}"
         if line.data is None:
             yield Document("", place, TOO_LONG)
             continue
@@ -59,7 +59,7 @@ def jsonl_rows(source: Source, part: Part) -> Iterator[Found]:
             if text and not text.isspace():
                 yield place, _object(text, place)
         except BadRow as error:
-            yield settle(source, place, error, text or line.data[: 4 * EXCERPT].decode("utf-8", "replace"))
+            yield reject_or_raise(reading, place, error, text or line.data[: 4 * EXCERPT].decode("utf-8", "replace"))
 
 
 def read_plain(data: bytes) -> Row | None:
@@ -92,7 +92,7 @@ def _object(text: str, place: str) -> Row:
     return value
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> object:
     """Read a line, the quick way if it starts and ends as nearly all do."""
     if text.startswith("{"):
         try:
@@ -104,14 +104,14 @@ def _value(text: str) -> Any:
     return _STRICT.decode(text)
 
 
-def json_rows(source: Source, part: Part) -> Iterator[Found]:
+def json_rows(reading: ReadingOptions, opened: OpenedFile) -> Iterator[Found]:
     """Yield the objects of a list, or of an object of objects, holding one at a time; an empty file has none."""
-    text = _Text(part, source.max_document_bytes)
+    text = _Text(opened, reading.max_document_bytes)
     opening = text.peek()
     if not opening:
         return
     if opening not in "[{":
-        raise DataError(f"{part.name} must hold a list of objects or an object of objects.")
+        raise DataError(f"{opened.name} must hold a list of objects or an object of objects.")
     text.take(opening)
     closing = {"[": "]", "{": "}"}[opening]
     keys: set[str] = set()
@@ -119,26 +119,26 @@ def json_rows(source: Source, part: Part) -> Iterator[Found]:
         if number == 1 and text.peek() == closing:
             text.take(closing)
             break
-        yield _json_row(source, part, text, _key(text, keys) if opening == "{" else number)
+        yield _json_row(reading, opened, text, _key(text, keys) if opening == "{" else number)
         if text.take("," + closing) == closing:
             break
     if text.peek():
         raise text.bad("it goes on after its end")
 
 
-def _json_row(source: Source, part: Part, text: "_Text", key: str | int) -> Found:
-    place = f"{part.name}:{key}"
+def _json_row(reading: ReadingOptions, opened: OpenedFile, text: "_Text", key: str | int) -> Found:
+    place = f"{opened.name}:{key}"
     try:
         row = text.value()
         if not isinstance(row, dict):
-            message = f"{part.name}: entry {key!r} is {type(row).__name__}, not an object."
+            message = f"{opened.name}: entry {key!r} is {type(row).__name__}, not an object."
             raise BadRow(message, "not a JSON object")
     except _UnusedEntry as error:
-        return settle(source, place, error, "")
+        return reject_or_raise(reading, place, error, "")
     except BadRow as error:
         if error.reason == "not JSON":  # nothing says where the next entry starts
             raise
-        return settle(source, place, error, "")
+        return reject_or_raise(reading, place, error, "")
     return place, {"key": str(key), **row}
 
 
@@ -160,9 +160,9 @@ class _UnusedEntry(BadRow):
 class _Text:
     """The text of a JSON file, of which no more is held than the value at hand needs."""
 
-    def __init__(self, part: Part, limit: int) -> None:
-        self._chunks = utf8_chunks(part)
-        self._name, self._limit = part.name, limit
+    def __init__(self, opened: OpenedFile, limit: int) -> None:
+        self._chunks = utf8_chunks(opened)
+        self._name, self._limit = opened.name, limit
         self._held, self._at, self._ended = "", 0, False
 
     def bad(self, why: str) -> BadRow:
@@ -184,7 +184,7 @@ class _Text:
         self._at += 1
         return sign
 
-    def value(self) -> Any:
+    def value(self) -> object:
         """Read the value that comes next."""
         self.peek()
         while True:
@@ -207,15 +207,15 @@ class _Text:
 
     def _more(self) -> bool:
         """Hold twice as much; tell whether there was any more."""
-        pieces = [self._held[self._at :]]
-        wanted = max(len(pieces[0]), 1)
+        chunks = [self._held[self._at :]]
+        wanted = max(len(chunks[0]), 1)
         self._at = 0
         while wanted > 0 and not self._ended:
-            pieces.append(next(self._chunks, ""))
-            self._ended = not pieces[-1]
-            wanted -= len(pieces[-1])
-        self._held = "".join(pieces)
-        return len(self._held) > len(pieces[0])
+            chunks.append(next(self._chunks, ""))
+            self._ended = not chunks[-1]
+            wanted -= len(chunks[-1])
+        self._held = "".join(chunks)
+        return len(self._held) > len(chunks[0])
 
     def _is_hopeless(self, error: Exception) -> bool:
         """Tell whether a value that could not be read would not be better for more text."""

@@ -1,5 +1,6 @@
-"""Machinery: segmentation: how a stream of text is cut into documents, a piece at a time."""
+"""Machinery: segmentation: how a stream of text is cut into documents, a chunk at a time."""
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 
@@ -9,17 +10,17 @@ _WINDOW = 2**23
 """characters in which the end of a block is looked for; a run without any space is cut there"""
 
 
-# --- parts between separators --------------------------------------------------------------------------------
+# --- between separators --------------------------------------------------------------------------------------
 
 
-def parts_of(chunks: Iterable[str], separator: str, limit: int) -> Iterator[str | None]:
-    """Yield the text between separators, as `str.split` would; None for a part of more than `limit` bytes."""
+def split_text(chunks: Iterable[str], separator: str, limit: int) -> Iterator[str | None]:
+    """Yield the spans between separators, as `str.split` would; None for one of more than `limit` bytes."""
     held = _Held(limit)
     rest = ""
     for chunk in chunks:
-        *parts, rest = (rest + chunk).split(separator)
-        for part in parts:
-            held.add(part)
+        *spans, rest = (rest + chunk).split(separator)
+        for span in spans:
+            held.add(span)
             yield held.take()
         sure = max(0, len(rest) - len(separator) + 1)  # what follows may be the start of a separator
         held.add(rest[:sure])
@@ -33,15 +34,15 @@ class _Held:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._pieces: list[str] = []
+        self._spans: list[str] = []
         self._size = 0
 
-    def add(self, piece: str) -> None:
-        self._size += len(piece)
+    def add(self, span: str) -> None:
+        self._size += len(span)
         if self._size > self.limit:
-            self._pieces = []
-        elif piece:
-            self._pieces.append(piece)
+            self._spans = []
+        elif span:
+            self._spans.append(span)
 
     def add_line(self, line: str | None) -> None:
         """Add a line and its end; None is a line that is too long already."""
@@ -51,13 +52,13 @@ class _Held:
 
     def take(self) -> str | None:
         """Return what was added, and start again."""
-        text = "".join(self._pieces)
+        text = "".join(self._spans)
         too_long = self._size > self.limit or is_longer(text, self.limit)
-        self._pieces, self._size = [], 0
+        self._spans, self._size = [], 0
         return None if too_long else text
 
 
-# --- parts of whole lines ------------------------------------------------------------------------------------
+# --- of whole lines ------------------------------------------------------------------------------------------
 
 
 def paragraphs_of(chunks: Iterable[str], limit: int) -> Iterator[str | None]:
@@ -96,7 +97,7 @@ def sections_of(chunks: Iterable[str], heading: re.Pattern[str], limit: int) -> 
 
 def _lines(chunks: Iterable[str], limit: int) -> Iterator[str | None]:
     """Yield the lines without their ends; None for one of more than `limit` bytes, which is not held."""
-    return parts_of(chunks, "\n", limit)
+    return split_text(chunks, "\n", limit)
 
 
 # --- blocks --------------------------------------------------------------------------------------------------
@@ -107,11 +108,11 @@ def blocks_of(chunks: Iterable[str], block_bytes: int) -> Iterator[str]:
     block: list[str] = []
     size = 0
     for window in _windows(chunks):
-        for piece in _pieces(window, "\n\n", block_bytes):
-            is_long = len(piece) > 2 * block_bytes  # it is a line, then
-            for part in _cut_at_spaces(piece, block_bytes - size, block_bytes) if is_long else (piece,):
-                block.append(part)
-                size += utf8_size(part)
+        for span in _spans(window, "\n\n", block_bytes):
+            is_long = len(span) > 2 * block_bytes  # it is a line, then
+            for short in _cut_at_spaces(span, block_bytes - size, block_bytes) if is_long else (span,):
+                block.append(short)
+                size += utf8_size(short)
                 if size >= block_bytes:
                     yield "".join(block)
                     block, size = [], 0
@@ -120,7 +121,7 @@ def blocks_of(chunks: Iterable[str], block_bytes: int) -> Iterator[str]:
 
 
 def _cut_at_spaces(text: str, first: int, others: int) -> Iterator[str]:
-    """Cut text after the first space from which on a part has enough bytes; the first part needs fewer than others."""
+    """Cut text after the first space from which on a span has enough bytes; the first span needs fewer than others."""
     data = text.encode("utf-8")
     start, enough = 0, first
     while start < len(data):
@@ -144,12 +145,11 @@ def _windows(chunks: Iterable[str]) -> Iterator[str]:
         yield rest
 
 
-def _pieces(text: str, separator: str, limit: int) -> Iterator[str]:
+def _spans(text: str, separator: str, limit: int) -> Iterator[str]:
     """Split after `separator`, and what is still far too long at line ends."""
-    parts = text.split(separator)
-    for i, part in enumerate(parts):
-        piece = part + (separator if i + 1 < len(parts) else "")
-        if separator != "\n" and len(piece) > 2 * limit:
-            yield from _pieces(piece, "\n", limit)
+    *ended, last = text.split(separator)
+    for span in itertools.chain((span + separator for span in ended), [last]):
+        if separator != "\n" and len(span) > 2 * limit:
+            yield from _spans(span, "\n", limit)
         else:
-            yield piece
+            yield span

@@ -3,17 +3,17 @@
 import codecs
 import csv
 import io
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple, TypeAlias
 
 from pipeline.errors import DataError
-from pipeline.sources.archives import Part
-from pipeline.sources.card import Source
+from pipeline.sources.archives import OpenedFile
 from pipeline.sources.document import TOO_LONG, Document
+from pipeline.sources.reading_options import ReadingOptions
 from pipeline.sources.streams import READ_BYTES
 from pipeline.tables.rejects import EXCERPT
 
-Row: TypeAlias = dict[str, Any]
+Row: TypeAlias = Mapping[str, object]
 Found: TypeAlias = "tuple[str, Row] | Document"
 """a place with its row, or a row that is left out as a document with the reason"""
 
@@ -26,9 +26,9 @@ class BadRow(DataError):
         self.reason = reason
 
 
-def settle(source: Source, place: str, error: BadRow, excerpt: str) -> Document:
-    """Raise a row's error or, if the source says `bad_rows: reject`, leave the row out for its reason."""
-    if source.bad_rows == "error":
+def reject_or_raise(reading: ReadingOptions, place: str, error: BadRow, excerpt: str) -> Document:
+    """Raise a row's error or, where `bad_rows` is reject, return the row as one that is left out for that reason."""
+    if reading.bad_rows == "error":
         raise error
     return Document(excerpt[:EXCERPT], place, error.reason)
 
@@ -66,10 +66,10 @@ class _Line(NamedTuple):
     """quotation marks in such a line"""
 
 
-def lines_of(part: Part, limit: int) -> Iterator[_Line]:
+def lines_of(opened: OpenedFile, limit: int) -> Iterator[_Line]:
     """Yield the lines of a stream with their `\\n`, holding no more than `limit` bytes of one."""
-    offset, number = part.offset, part.line
-    readline = part.stream.readline
+    offset, number = opened.offset, opened.line
+    readline = opened.stream.readline
     while data := readline(limit + 1):
         number += 1
         if len(data) <= limit or data.endswith(b"\n"):
@@ -84,16 +84,16 @@ def lines_of(part: Part, limit: int) -> Iterator[_Line]:
         yield _Line(number, start, None, quotes)
 
 
-def utf8_chunks(part: Part) -> Iterator[str]:
-    """Yield the text of a stream of strict UTF-8 in pieces, without its byte order mark."""
+def utf8_chunks(opened: OpenedFile) -> Iterator[str]:
+    """Yield the text of a stream of strict UTF-8 in chunks, without its byte order mark."""
     rest, offset = b"", 0
     while True:
-        read = part.stream.read(READ_BYTES)
+        read = opened.stream.read(READ_BYTES)
         data = rest + read
         try:
             text, used = codecs.utf_8_decode(data, "strict", not read)
         except UnicodeDecodeError as error:
-            raise bad_byte(part.name, offset + error.start, data[error.start]) from error
+            raise bad_byte(opened.name, offset + error.start, data[error.start]) from error
         if text:
             yield text.removeprefix("\ufeff") if offset == 0 else text
         if not read:
@@ -105,30 +105,31 @@ def utf8_chunks(part: Part) -> Iterator[str]:
 # --- CSV and TSV ---------------------------------------------------------------------------------------------
 
 
-def csv_rows(source: Source, part: Part) -> Iterator[Found]:
+def csv_rows(reading: ReadingOptions, opened: OpenedFile) -> Iterator[Found]:
     """Yield a row per record; the first names the columns unless the source does."""
-    tabs = part.format == "tsv"
+    tabs = opened.format == "tsv"
     quoting: Literal[0, 3] = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-    records = _Records(source, part, has_quotes=not tabs)
+    records = _Records(reading, opened, has_quotes=not tabs)
     reader = csv.reader(records, delimiter="\t" if tabs else ",", quoting=quoting, strict=not tabs)
     csv.field_size_limit(2**31 - 1)
-    columns = list(source.columns)
+    columns = list(reading.columns)
     while True:
         records.is_inside = False
         try:
             row = next(reader, None)
         except csv.Error as error:
-            place = f"{part.name}:{records.number}"
-            yield settle(source, place, BadRow(f"{place} is not {part.format}: {error}", f"not {part.format}"), "")
+            place = f"{opened.name}:{records.number}"
+            bad = BadRow(f"{place} is not {opened.format}: {error}", f"not {opened.format}")
+            yield reject_or_raise(reading, place, bad, "")
             continue
         yield from records.take_rejected()
         if row is None:
             return
-        place = f"{part.name}:{records.number}"
+        place = f"{opened.name}:{records.number}"
         if not columns:
             columns = _checked_columns(row, place)
         elif row:
-            yield _csv_row(source, row, columns, place)
+            yield _csv_row(reading, row, columns, place)
 
 
 def _checked_columns(columns: list[str], place: str) -> list[str]:
@@ -137,21 +138,21 @@ def _checked_columns(columns: list[str], place: str) -> list[str]:
     return columns
 
 
-def _csv_row(source: Source, row: list[str], columns: list[str], place: str) -> Found:
+def _csv_row(reading: ReadingOptions, row: list[str], columns: list[str], place: str) -> Found:
     if len(row) == len(columns):
         return place, dict(zip(columns, row, strict=True))
     expected = f"{len(columns)} are expected ({', '.join(columns)})"
     error = BadRow(f"{place} has {len(row)} fields where {expected}.", "another number of fields")
-    return settle(source, place, error, ", ".join(row))
+    return reject_or_raise(reading, place, error, ", ".join(row))
 
 
 class _Records:
     """The lines that the csv module asks for; `is_inside` tells whether a record has begun."""
 
-    def __init__(self, source: Source, part: Part, *, has_quotes: bool) -> None:
+    def __init__(self, reading: ReadingOptions, opened: OpenedFile, *, has_quotes: bool) -> None:
         self.number = 0
         self.is_inside = False
-        self._source, self._part, self._has_quotes = source, part, has_quotes
+        self._reading, self._opened, self._has_quotes = reading, opened, has_quotes
         self._size = 0
         self._lines = self._read()
         self._rejected: list[Document] = []
@@ -164,10 +165,10 @@ class _Records:
         self.number += 1
         self._size = len(line) + (self._size if self.is_inside else 0)
         self.is_inside = True
-        if self._size > self._source.max_document_bytes:
+        if self._size > self._reading.max_document_bytes:
             raise DataError(
-                f"{self._part.name}:{self.number} is in a row that is {TOO_LONG} "
-                f"({self._source.max_document_bytes}); is a quotation mark open?"
+                f"{self._opened.name}:{self.number} is in a row that is {TOO_LONG} "
+                f"({self._reading.max_document_bytes}); is a quotation mark open?"
             )
         return line
 
@@ -177,8 +178,8 @@ class _Records:
         return rejected
 
     def _read(self) -> Iterator[str]:
-        for line in lines_of(self._part, self._source.max_document_bytes):
-            place = f"{self._part.name}:{self.number + 1}"
+        for line in lines_of(self._opened, self._reading.max_document_bytes):
+            place = f"{self._opened.name}:{self.number + 1}"
             if line.data is None:
                 self._leave_out(Document("", place, TOO_LONG), line.quotes, place)
                 continue
@@ -186,7 +187,7 @@ class _Records:
                 text = decode(line.data, place, offset=line.offset)
             except BadRow as error:
                 excerpt = line.data[: 4 * EXCERPT].decode("utf-8", "replace")
-                self._leave_out(settle(self._source, place, error, excerpt), line.data.count(b'"'), place)
+                self._leave_out(reject_or_raise(self._reading, place, error, excerpt), line.data.count(b'"'), place)
                 continue
             # a file may end its lines with \r alone
             yield from io.StringIO(text, newline="") if "\r" in text[:-2] else (text,)
@@ -201,34 +202,34 @@ class _Records:
 # --- YAML ----------------------------------------------------------------------------------------------------
 
 
-def yaml_rows(source: Source, part: Part) -> Iterator[Found]:
+def yaml_rows(reading: ReadingOptions, opened: OpenedFile) -> Iterator[Found]:
     """Yield the first two utterances of each conversation; later ones are other answers or turns, as files differ."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        page = yaml.load(decode(read_whole(source, part), part.name), Loader=loader)  # noqa: S506  a safe loader in C
+        page = yaml.load(decode(read_whole(reading, opened), opened.name), Loader=loader)  # noqa: S506  a safe loader in C
         conversations = list(enumerate(page["conversations"], 1))
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise DataError(f"{part.name} is not a list of conversations in YAML: {error}") from error
+        raise DataError(f"{opened.name} is not a list of conversations in YAML: {error}") from error
     for number, turns in conversations:
-        place = f"{part.name}:{number}"
+        place = f"{opened.name}:{number}"
         if isinstance(turns, list) and len(turns) >= 2:
             yield place, {"prompt": str(turns[0]), "reply": str(turns[1])}
             continue
-        message = f"{part.name}: conversation {number} is not a list of at least two utterances: {turns!r}."
-        yield settle(source, place, BadRow(message, "not a conversation"), str(turns))
+        message = f"{opened.name}: conversation {number} is not a list of at least two utterances: {turns!r}."
+        yield reject_or_raise(reading, place, BadRow(message, "not a conversation"), str(turns))
 
 
-def read_whole(source: Source, part: Part) -> bytes:
-    """Return all bytes of a file whose format cannot be read in pieces.
+def read_whole(reading: ReadingOptions, opened: OpenedFile) -> bytes:
+    """Return all bytes of a file whose format cannot be read in chunks.
 
     Raises DataError when they are more than a document may have.
     """
-    data = part.stream.read(source.max_document_bytes + 1)
-    if len(data) > source.max_document_bytes:
+    data = opened.stream.read(reading.max_document_bytes + 1)
+    if len(data) > reading.max_document_bytes:
         raise DataError(
-            f"{part.name} is {TOO_LONG} ({source.max_document_bytes}), and {part.format} is read as a whole. "
+            f"{opened.name} is {TOO_LONG} ({reading.max_document_bytes}), and {opened.format} is read as a whole. "
             "Set max_document_bytes higher in a card, or convert the file to jsonl."
         )
     return data

@@ -42,11 +42,6 @@ class HashMemory:
         self._write()
         self._give_up()
 
-    def knows(self, path: Path | str) -> bool:
-        """Tell whether the file at `path` was hashed as it is now."""
-        known = self._known(_key(path))
-        return known is not None and known[0] == stamp_of(path)
-
     def sha256(self, path: Path | str) -> str:
         """Return the SHA-256 of the file at `path`, hashing it only if it changed since last time."""
         stamp = stamp_of(path)

@@ -15,10 +15,6 @@ T = TypeVar("T")
 _BEFORE = "before"
 
 
-class FilledIn:
-    """Marks a setting, in its annotation, that the program fills in itself: no flag sets it."""
-
-
 class Flat:
     """Marks a nested dataclass, in its field's annotation, whose settings are written among those of its owner."""
 

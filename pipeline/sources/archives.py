@@ -5,7 +5,6 @@ import functools
 import io
 import itertools
 import re
-import shutil
 import tarfile
 import zipfile
 import zlib
@@ -18,6 +17,7 @@ from pipeline.runtime.files import stamp_of
 from pipeline.sources.card import LEFT_OUT, Source
 from pipeline.sources.document import Document
 from pipeline.sources.formats import check_head, encoding_mark, kind_of
+from pipeline.sources.reading_options import ReadingOptions
 from pipeline.sources.streams import (
     MAX_RATIO,
     MAX_UNPACKED_BYTES,
@@ -45,8 +45,8 @@ SPARSE = "sparse file"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A file or member that is open: text is UTF-8 by now."""
+class OpenedFile:
+    """A file, or a member of an archive, that is open: text is UTF-8 by now."""
 
     name: str
     format: str
@@ -56,7 +56,7 @@ class Part:
     recoded: Recoded | None = None
     line: int = 0
     offset: int = 0
-    """lines and bytes of the file before this part of it"""
+    """lines and bytes of the file before the range of lines that is read of it"""
 
     @property
     def replaced(self) -> int:
@@ -64,50 +64,45 @@ class Part:
         return self.recoded.replaced if self.recoded else 0
 
 
-def parts_in(source: Source, file: SourceFile) -> Iterator[Part | Document]:
-    """Open what a file holds; a member that is not read comes as a document with the reason.
+def opened_files(source: Source, file: SourceFile) -> Iterator[OpenedFile | Document]:
+    """Open a file, or one by one the members that it holds; a member that is not read is a document with the reason.
 
-    Raises DataError for what is cut, damaged, a bomb or not what its name says, and IntegrityError when the file
-    is no longer what was hashed: somebody wrote to it meanwhile.
+    Raises DataError for what is cut, damaged, a decompression bomb or not what its name says, and IntegrityError when
+    the file is no longer what was hashed: somebody wrote to it meanwhile.
     """
     if file.unread:
         yield Document("", file.name, file.unread)
     elif file.member:
-        yield from _part_of_zip(source, file)
+        yield from _opened_in_zip(source.reading, file)
     else:
         kind = kind_of(file.name)
         with Raw(file) as raw:
             stream = unpacked(raw, kind.compression, file.name)
             if kind.archive == "tar":
-                yield from _parts_of_tar(source, file, stream)
+                yield from _opened_in_tar(source, file, stream)
             else:
-                part = _part(source, file.name, file.format, stream, None if kind.is_container else file.path)
-                yield replace(part, line=file.line, offset=file.start)
+                path = None if kind.is_container else file.path
+                opened = _opened(source.reading, file.name, file.format, stream, path)
+                yield replace(opened, line=file.line, offset=file.start)
                 _drain(stream)
             raw.finish()
 
 
-def _part(source: Source, name: str, format_: str, stream: io.BufferedReader, path: Path | None = None) -> Part:
+def _opened(
+    reading: ReadingOptions, name: str, format_: str, stream: io.BufferedReader, path: Path | None = None
+) -> OpenedFile:
     """Check that a stream is what its name says, and bring text to UTF-8."""
     head = head_of(stream)
-    check_head(head, format_, name, encoding=source.encoding)
-    if format_ in ("parquet", "arrow") or (is_utf8(source.encoding) and source.errors == "strict"):
-        return Part(name, format_, stream, path)
-    if source.encoding.lower().replace("_", "-") in ("utf-16", "utf-32") and head and not encoding_mark(head):
+    check_head(head, format_, name, encoding=reading.encoding)
+    if format_ in ("parquet", "arrow") or (is_utf8(reading.encoding) and reading.errors == "strict"):
+        return OpenedFile(name, format_, stream, path)
+    if reading.encoding.lower().replace("_", "-") in ("utf-16", "utf-32") and head and not encoding_mark(head):
         raise DataError(
-            f"{name} has no byte order mark, so {source.encoding} does not say the order of its bytes. "
-            f"Name it in the card: encoding: {source.encoding}-le or {source.encoding}-be."
+            f"{name} has no byte order mark, so {reading.encoding} does not say the order of its bytes. "
+            f"Name it in the card: encoding: {reading.encoding}-le or {reading.encoding}-be."
         )
-    recoded = Recoded(stream, source.encoding, source.errors, name)
-    return Part(name, format_, buffered(recoded), None, recoded)
-
-
-def copy_bytes(source: Source, file: SourceFile, target: Path) -> None:
-    """Write what a file holds, unpacked and as UTF-8, to `target`."""
-    with target.open("wb") as out:
-        for part in parts_in(source, file):
-            if isinstance(part, Part):
-                shutil.copyfileobj(part.stream, out, READ_BYTES)
+    recoded = Recoded(stream, reading.encoding, reading.errors, name)
+    return OpenedFile(name, format_, buffered(recoded), None, recoded)
 
 
 def _drain(stream: io.BufferedReader) -> None:
@@ -118,7 +113,7 @@ def _drain(stream: io.BufferedReader) -> None:
 
 def why_unread(name: str, format_: str) -> str:
     """Return why a file or member of this relative name is not read; nothing if it is."""
-    if any((part.startswith(".") and part != ".") or part == "__MACOSX" for part in name.split("/")):
+    if any((folder.startswith(".") and folder != ".") or folder == "__MACOSX" for folder in name.split("/")):
         return HIDDEN
     kind = kind_of(name, format_)
     return "" if kind.format or kind.archive else NOT_READ
@@ -146,7 +141,7 @@ def _why_unread_member(name: str, format_: str, where: str) -> str:
 def members_of_zip(file: SourceFile, source: Source) -> Iterator[SourceFile]:
     """List the members of a zip archive by name, without reading them; those that are not read say why.
 
-    Raises DataError for an archive that is damaged, encrypted, a bomb, or has unsafe names.
+    Raises DataError for an archive that is damaged, encrypted, a decompression bomb, or has unsafe names.
     """
     with Raw(file) as raw:
         check_head(head_of(buffered(raw)), "zip", file.name)
@@ -158,7 +153,7 @@ def members_of_zip(file: SourceFile, source: Source) -> Iterator[SourceFile]:
             name=f"{file.name}/{info.filename}",
             location=file.location,
             member=info.filename,
-            format=kind_of(info.filename, source.format).format,
+            format=kind_of(info.filename, source.reading.format).format,
             size=info.file_size,
             stamp=stamp,
             unread=_why_unread_in_zip(file, info, source),
@@ -168,7 +163,7 @@ def members_of_zip(file: SourceFile, source: Source) -> Iterator[SourceFile]:
 def _why_unread_in_zip(file: SourceFile, info: zipfile.ZipInfo, source: Source) -> str:
     if is_excluded(info.filename, source):
         return LEFT_OUT
-    unread = _why_unread_member(info.filename, source.format, file.name)
+    unread = _why_unread_member(info.filename, source.reading.format, file.name)
     if (info.external_attr >> 16) & 0o170000 == 0o120000:
         return LINK
     if not unread and info.flag_bits & 1:
@@ -181,7 +176,7 @@ def _check_zip(file: SourceFile, infos: list[zipfile.ZipInfo]) -> None:
     if made > MAX_UNPACKED_BYTES or (made > RATIO_FROM_BYTES and made > MAX_RATIO * file.size):
         raise DataError(
             f"{file.name} says that it unpacks to {made} bytes, more than {MAX_RATIO} times its size: "
-            "that is no text but a trap. Take it out of the source, or unpack it yourself."
+            "that is a decompression bomb, not text. Take it out of the source, or unpack it yourself."
         )
     if len(infos) > MAX_MEMBERS:
         raise DataError(f"{file.name} has {len(infos)} members, more than {MAX_MEMBERS}. Pack it as several.")
@@ -199,18 +194,18 @@ def _zip(location: str, stamp: str) -> zipfile.ZipFile:
         raise DataError(f"{location} is not a whole zip archive: {error}. Get it again.") from error
 
 
-def _part_of_zip(source: Source, file: SourceFile) -> Iterator[Part]:
+def _opened_in_zip(reading: ReadingOptions, file: SourceFile) -> Iterator[OpenedFile]:
     stamp = file.stamp or stamp_of(file.location)
     if stamp != stamp_of(file.location):
         raise changed(file.location)
     archive = _zip(file.location, stamp)
     try:
-        member = _Member(archive, file.member, file.name)
+        member = _ZipMember(archive, file.member, file.name)
     except KeyError as error:
         raise MissingError(f"{file.location} has no member {file.member!r}.") from error
     with member:
         stream = buffered(member, file.size)
-        yield _part(source, file.name, file.format, stream)
+        yield _opened(reading, file.name, file.format, stream)
         _drain(stream)
     if stamp != stamp_of(file.location):
         raise changed(file.location)
@@ -219,7 +214,7 @@ def _part_of_zip(source: Source, file: SourceFile) -> Iterator[Part]:
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
-class _Member(Stream):
+class _ZipMember(Stream):
     """A member of a zip archive; its checksum is checked at its end."""
 
     def __init__(self, archive: zipfile.ZipFile, member: str, name: str) -> None:
@@ -244,7 +239,7 @@ class _Member(Stream):
 # --- tar -----------------------------------------------------------------------------------------------------
 
 
-def _parts_of_tar(source: Source, file: SourceFile, stream: io.BufferedReader) -> Iterator[Part | Document]:
+def _opened_in_tar(source: Source, file: SourceFile, stream: io.BufferedReader) -> Iterator[OpenedFile | Document]:
     check_head(head_of(stream), "tar", file.name)
     for number, (info, body) in enumerate(members_of_tar(stream, file.name), 1):
         if number > MAX_MEMBERS:
@@ -257,13 +252,13 @@ def _parts_of_tar(source: Source, file: SourceFile, stream: io.BufferedReader) -
             yield Document("", shown, unread)
             continue
         member = buffered(body, body.size)
-        yield _part(source, shown, kind_of(info.name, source.format).format, member)
+        yield _opened(source.reading, shown, kind_of(info.name, source.reading.format).format, member)
 
 
 def _why_unread_in_tar(file: SourceFile, info: tarfile.TarInfo, source: Source) -> str:
     if is_excluded(info.name, source):
         return LEFT_OUT
-    unread = _why_unread_member(info.name, source.format, file.name)
+    unread = _why_unread_member(info.name, source.reading.format, file.name)
     if info.issym() or info.islnk():
         return LINK
     if not info.isreg():

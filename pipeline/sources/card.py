@@ -1,17 +1,17 @@
 """Machinery: data cards: a Hugging Face dataset card whose front matter is the definition of a source."""
 
-import codecs
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated
 
 from pipeline.artifacts.manifest import License
 from pipeline.errors import ConfigError, MissingError
 from pipeline.runtime.hashing import JSON
-from pipeline.runtime.settings import build, nearest
+from pipeline.runtime.settings import Flat, build, nearest
+from pipeline.sources.reading_options import ReadingOptions
 from pipeline.sources.templates import check_template
 
 FOLDER = Path(__file__).parent.parent.parent / "data_cards"
@@ -19,14 +19,7 @@ FOLDER = Path(__file__).parent.parent.parent / "data_cards"
 LEFT_OUT = "left out by the card"
 """the reason of such a reject"""
 
-Documents = Literal["auto", "file", "blocks", "paragraphs", "sections", "separator", "rows"]
-Format = Literal["", "txt", "html", "json", "jsonl", "csv", "tsv", "parquet", "arrow", "yaml_conversations"]
-Errors = Literal["strict", "replace"]
-BadRows = Literal["error", "reject"]
-
-MAX_DOCUMENT_BYTES = 2**26
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
-_NO_TEXT_ENCODINGS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "utf_7", "undefined")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,30 +44,11 @@ class Source:
     """of the file inside the wheel"""
     license: str = "unknown"
     attribution: str = ""
-    format: Format = ""
-    """of every file or member, where suffixes do not say it"""
-    columns: tuple[str, ...] = ()
-    """the names of the columns of a csv or tsv that has no header line"""
-    encoding: str = "utf-8"
-    """of text and tables of text, by Python's name for it"""
-    errors: Errors = "strict"
-    """what a byte is that means nothing in the encoding: an error, or replaced and counted"""
+    reading: Annotated[ReadingOptions, Flat] = field(default_factory=ReadingOptions)
     exclude: tuple[str, ...] = ()
     """globs of files and members that are left out"""
     without: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """rows whose field has one of these values are left out"""
-    bad_rows: BadRows = "error"
-    """what a row is that cannot be used: an error, or left out and counted"""
-    max_document_bytes: int = MAX_DOCUMENT_BYTES
-    """a longer line or row is left out; so much of a file is held in memory at most, a few times over"""
-    documents: Documents = "auto"
-    """how text becomes documents; auto is file, but blocks where files are few or too long"""
-    separator: str = ""
-    """the text between two documents, for documents: separator"""
-    split_at: str = ""
-    """a regular expression for the start of the lines at which a document starts, for documents: sections"""
-    text: str = "{text}"
-    """a template over the fields of a row"""
     label: str = "label"
     """the field that is the label"""
     pairs: tuple[Pair, ...] = ()
@@ -82,7 +56,7 @@ class Source:
     """the share of documents that goes to validation and test"""
 
     def __post_init__(self) -> None:
-        for template in [self.text, *(t for pair in self.pairs for t in (pair.prompt, pair.reply))]:
+        for template in [template for pair in self.pairs for template in (pair.prompt, pair.reply)]:
             check_template(template, f"source {self.name}")
         if sum(self.split.values()) >= 1 or any(not 0 < share < 1 for share in self.split.values()):
             raise ConfigError(
@@ -90,32 +64,10 @@ class Source:
             )
         if unknown := set(self.split) - {"validation", "test"}:
             raise ConfigError(f"source {self.name}: a split is validation or test, not {sorted(unknown)[0]!r}.")
-        if (self.documents == "separator") != bool(self.separator):
-            raise ConfigError(f"source {self.name}: documents = separator and the separator itself belong together.")
-        if (self.documents == "sections") != bool(self.split_at):
-            raise ConfigError(f"source {self.name}: documents = sections and split_at belong together.")
-        if self.max_document_bytes < 1:
-            raise ConfigError(f"source {self.name}: max_document_bytes must be at least 1.")
         if not self.sha256 and not self.location.startswith("hf:"):
             raise ConfigError(f"source {self.name}: sha256 is missing; sha256sum prints that of a file.")
-        self._check_encoding()
-        try:
-            re.compile(self.split_at)
-        except re.error as error:
-            raise ConfigError(
-                f"source {self.name}: split_at {self.split_at!r} is no regular expression: {error}."
-            ) from error
 
-    def _check_encoding(self) -> None:
-        try:
-            found = codecs.lookup(self.encoding).name.replace("-", "_")
-            b"a".decode(self.encoding, "replace")  # refuses what encodes no text, such as base64
-        except (LookupError, UnicodeError, ValueError) as error:
-            raise ConfigError(f"source {self.name}: {self.encoding!r} is no encoding that Python knows.") from error
-        if found in _NO_TEXT_ENCODINGS:
-            raise ConfigError(f"source {self.name}: {self.encoding!r} is no encoding for files of text.")
-
-    def leaves_out(self, row: Mapping[str, Any]) -> bool:
+    def leaves_out(self, row: Mapping[str, object]) -> bool:
         """Tell whether the card leaves this row out."""
         return any(str(row.get(name)) in values for name, values in self.without.items())
 
@@ -149,7 +101,10 @@ def load_card(name: str) -> Source:
     table = {**table, "pairs": [_with_lists(pair, "where") for pair in table.get("pairs") or []]}
     table = _with_lists(table, "without")
     license_ = front.get("license", "unknown")
-    source = build(Source, {"name": path.stem, "license": str(license_), **table}, f"{path}: source")
+    try:
+        source = build(Source, {"name": path.stem, "license": str(license_), **table}, "source")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     return replace(source, location=_portable(source.location, path.parent))
 
 

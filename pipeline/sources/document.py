@@ -8,7 +8,7 @@ TOO_LONG = "longer than max_document_bytes"
 
 
 class Document(NamedTuple):
-    """A piece of text and where it came from; one with a reason is left out, and its text is an excerpt."""
+    """A text and where it came from; one with a reason is left out, and its text is an excerpt."""
 
     text: str
     place: str

@@ -17,22 +17,24 @@ from pipeline.runtime.files import stamp_of
 from pipeline.runtime.hash_cache import HashMemory
 from pipeline.runtime.hashing import canonical_json
 from pipeline.sources.archives import DEVICE, HIDDEN, LINK, NOT_READ, is_excluded, members_of_zip, why_unread
-from pipeline.sources.card import FOLDER, LEFT_OUT, Format, Source, is_remote
+from pipeline.sources.card import FOLDER, LEFT_OUT, Source, is_remote
 from pipeline.sources.formats import FORMATS, WHAT_CAN_BE_READ, kind_of
-from pipeline.sources.streams import READ_BYTES
-from pipeline.sources.streams import SourceFile as SourceFile
+from pipeline.sources.reading_options import ReadingOptions
+from pipeline.sources.streams import READ_BYTES, SourceFile
+
+_DEFAULTS = ReadingOptions()
 
 NO_DATA = "description of a data set"
 """why a file of a folder made by `datasets` is not read"""
 
 
-def source_of_path(path: Path, store: Store, *, name: str | None = None, format_: Format = "") -> Source:
+def source_of_path(path: Path, store: Store, reading: ReadingOptions = _DEFAULTS) -> Source:
     """Describe a person's own file or folder as a source; its license is unknown to us.
 
     Raises MissingError when there is nothing to read, and DataError for a file that no reader reads.
     """
     path = path.expanduser().absolute()
-    bare = Source(name=name or _stem(path.name), location=str(path), sha256="unknown yet", format=format_)
+    bare = Source(name=_stem(path.name), location=str(path), sha256="unknown yet", reading=reading)
     sha256, files = _hashed(bare, store)
     if all(file.unread for file in files):
         if path.is_file():
@@ -45,8 +47,9 @@ def source_of_path(path: Path, store: Store, *, name: str | None = None, format_
 
 def may_hold_html(source: Source) -> bool:
     """Tell whether a file of a source is HTML by its name or format; members of archives are not looked at."""
-    if source.format or is_remote(source.location):
-        return "html" in (source.format, kind_of(source.location.partition("#")[2] or source.location).format)
+    format_ = source.reading.format
+    if format_ or is_remote(source.location):
+        return "html" in (format_, kind_of(source.location.partition("#")[2] or source.location).format)
     files = all_files(str(FOLDER / source.location)) if os.path.exists(FOLDER / source.location) else iter(())
     return any(file.format == "html" for file in files if not file.unread)
 
@@ -207,7 +210,7 @@ def _hashed(source: Source, store: Store) -> tuple[str, list[SourceFile]]:
     digest = hashlib.sha256()
     files: list[SourceFile] = []
     with _memory(store) as known:
-        for file in all_files(location, source.format):
+        for file in all_files(location, source.reading.format):
             if not file.unread and is_excluded(file.name, source):
                 file = replace(file, unread=LEFT_OUT)
             if not file.unread:
@@ -244,7 +247,7 @@ def _members_of_wheel(source: Source, store: Store) -> Iterator[SourceFile]:
             name=path.name,
             location=str(wheel),
             member=info.filename,
-            format=source.format or FORMATS.get(path.suffix.lower(), "txt"),
+            format=source.reading.format or FORMATS.get(path.suffix.lower(), "txt"),
             size=info.file_size,
             stamp=stamp,
             unread=LEFT_OUT if is_excluded(info.filename, source) else "",
@@ -271,7 +274,7 @@ def _file_of_url(source: Source, store: Store) -> SourceFile:
 
     name = name_of_url(source.location)
     path = fetch_url(source, store)
-    kind = kind_of(name, source.format)
+    kind = kind_of(name, source.reading.format)
     if not kind.format and not kind.archive:
         raise DataError(
             f"source {source.name}: {name} is of a kind that cannot be read; what can: {WHAT_CAN_BE_READ}. "
@@ -280,7 +283,7 @@ def _file_of_url(source: Source, store: Store) -> SourceFile:
     return SourceFile(
         name=name,
         location=str(path),
-        format=_format(name, source.format),
+        format=_format(name, source.reading.format),
         size=path.stat().st_size,
         sha256=source.sha256,
     )

@@ -11,19 +11,22 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.errors import DataError, IntegrityError
 from pipeline.runtime.files import stamp_of
 from pipeline.sources.formats import HEAD_BYTES, check_head
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 READ_BYTES = 2**20
 _PACKED_BYTES = 2**16
 
 MAX_RATIO = 200
-"""bytes that a packed byte may stand for: text packed by any means stays far below, a bomb does not"""
+"""bytes that a packed byte may stand for: text packed by any means stays far below, a decompression bomb does not"""
 RATIO_FROM_BYTES = 2**26
-"""unpacked bytes from which on the ratio is looked at: a small file of one letter is no bomb"""
+"""unpacked bytes from which on the ratio is looked at: a small file of one letter is none"""
 MAX_UNPACKED_BYTES = 2**42
 _XZ_MEMORY_BYTES = 2**28
 
@@ -48,9 +51,9 @@ class SourceFile:
     """why it is not read: it is listed to be accounted for"""
     start: int = 0
     stop: int = 0
-    """the bytes of a piece of a file; no stop: all of it"""
+    """the bytes of a chunk of a file; no stop: all of it"""
     line: int = 0
-    """lines before a piece"""
+    """lines before the chunk"""
 
     @property
     def path(self) -> Path:
@@ -72,15 +75,16 @@ class Stream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        data = self.more(len(buffer))
-        buffer[: len(data)] = data
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        target = memoryview(buffer)
+        data = self.more(len(target))
+        target[: len(data)] = data
         return len(data)
 
 
 def buffered(stream: Stream, size: int = READ_BYTES) -> io.BufferedReader:
     """Return a stream that can be read by lines and looked into; a small `size` of all of it takes less memory."""
-    made: io.BufferedReader[Any] = io.BufferedReader(stream, max(HEAD_BYTES, min(size + 1, READ_BYTES)))
+    made: io.BufferedReader = io.BufferedReader(stream, max(HEAD_BYTES, min(size + 1, READ_BYTES)))
     return made
 
 
@@ -102,14 +106,13 @@ class Raw(Stream):
         self._file = open(file.location, "rb", buffering=0)
         self._file.seek(file.start)
 
-    def readinto(self, buffer: Any) -> int:
-        if self._left is not None:
-            buffer = memoryview(buffer)[: self._left]
-        count = self._file.readinto(buffer) or 0
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        target = memoryview(buffer)[: self._left]
+        count = self._file.readinto(target) or 0
         self._left = None if self._left is None else self._left - count
         self.position += count
         if self._expected:
-            self._hash.update(memoryview(buffer)[:count])
+            self._hash.update(target[:count])
         return count
 
     def finish(self) -> None:
@@ -131,7 +134,7 @@ class Raw(Stream):
 
 
 class _Gzip:
-    """zlib's decompressor behind the face that bz2's and lzma's have."""
+    """zlib's decompressor with the methods that bz2's and lzma's have."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(wbits=31)
@@ -155,7 +158,22 @@ class _Gzip:
         return self._zlib.unused_data
 
 
-_DECODERS: dict[str, Callable[[], Any]] = {
+class _Decoder(Protocol):
+    """What bz2's and lzma's decompressors can do."""
+
+    def decompress(self, data: bytes, size: int, /) -> bytes: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+
+_DECODERS: dict[str, Callable[[], _Decoder]] = {
     "gzip": _Gzip,
     "bzip2": bz2.BZ2Decompressor,
     "xz": lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES),
@@ -190,7 +208,7 @@ class Unpacked(Stream):
         """Return the next packed bytes, if the decoder wants any; padding between members is skipped."""
         if not self._decoder.eof:
             return self._take() if self._decoder.needs_input else b""
-        data: bytes = self._decoder.unused_data.lstrip(b"\0")
+        data = self._decoder.unused_data.lstrip(b"\0")
         while not data and (more := self._take()):
             data = more.lstrip(b"\0")
         return data
@@ -202,7 +220,7 @@ class Unpacked(Stream):
 
     def _decode(self, given: bytes, size: int) -> bytes:
         try:
-            found: bytes = self._decoder.decompress(given, size)
+            found = self._decoder.decompress(given, size)
         except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise DataError(
                 f"{self._name} holds damaged {self._what} data, or something else after them: {error}. Get it again."
@@ -234,11 +252,11 @@ class UnpackedZstd(Stream):
 
 
 def check_expansion(made: int, packed: int, name: str) -> None:
-    """Raise DataError when so few bytes stand for so many that only a bomb does that."""
+    """Raise DataError when so few bytes stand for so many that only a decompression bomb does that."""
     if made > MAX_UNPACKED_BYTES or (made > RATIO_FROM_BYTES and made > MAX_RATIO * packed):
         raise DataError(
             f"{name} unpacks to more than {MAX_RATIO} times its size (or {MAX_UNPACKED_BYTES} bytes): "
-            "that is no text but a trap. Take it out of the source, or unpack it yourself."
+            "that is a decompression bomb, not text. Take it out of the source, or unpack it yourself."
         )
 
 

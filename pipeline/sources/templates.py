@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.runtime.settings import nearest
@@ -23,17 +22,17 @@ def _first_sentences(text: str, count: int) -> str:
     return line[: ends[count - 1]] if len(ends) >= count else line
 
 
-def _lines(value: Any) -> list[str]:
+def _lines(value: object) -> list[str]:
     items = value if isinstance(value, Sequence) and not isinstance(value, str) else str(value).splitlines()
     return [" ".join(str(item).split()) for item in items if str(item).strip()]
 
 
-def _at_most(count: int) -> Callable[[Any], list[str]]:
+def _at_most(count: int) -> Callable[[object], list[str]]:
     """Keep a list that is short enough, else nothing: half an answer is none."""
     return lambda value: lines if len(lines := _lines(value)) <= count else []
 
 
-FILTERS: dict[str, Callable[[Any], Any]] = {
+FILTERS: dict[str, Callable[[object], str | list[str]]] = {
     "strip": lambda value: str(value).strip(),
     "first_sentence": lambda value: _first_sentences(str(value), 1),
     "first_sentences_2": lambda value: _first_sentences(str(value), 2),
@@ -64,7 +63,7 @@ def fields_of(template: str) -> list[str]:
     return [match[1] for match in _FIELD.finditer(template)]
 
 
-def render(template: str, row: Mapping[str, Any]) -> str | None:
+def render(template: str, row: Mapping[str, object]) -> str | None:
     """Fill `template` from `row`; None when a field is empty, or is after its filters.
 
     Raises DataError when the row does not have the field at all.
@@ -80,7 +79,7 @@ def render(template: str, row: Mapping[str, Any]) -> str | None:
     return "".join([*text, template[end:]])
 
 
-def _filled(match: re.Match[str], row: Mapping[str, Any]) -> str:
+def _filled(match: re.Match[str], row: Mapping[str, object]) -> str:
     if match[1] not in row:
         raise DataError(f"there is no field {match[1]!r}.{nearest(match[1], list(row))}")
     value = row[match[1]]

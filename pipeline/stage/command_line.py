@@ -12,7 +12,7 @@ from pipeline.artifacts.manifest import numbered, role_of
 from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError
 from pipeline.runtime.program import default_store
-from pipeline.runtime.settings import FilledIn, build, check_keys, field_names, is_flat
+from pipeline.runtime.settings import build, check_keys, field_names, is_flat
 from pipeline.stage.definition import C, Role, Stage, X, stage_of
 from pipeline.stage.recipe import RecipeFile, Step, load_recipe
 
@@ -108,16 +108,14 @@ def _command_fields(stage: Stage[C, X], options: Any, execution: X) -> list[Any]
 
 
 def _mark_for_the_parser(options: type[Any]) -> None:
-    """Tell the parser which settings are no flags, and which stand among those of their owner.
+    """Tell the parser which settings stand among those of their owner.
 
     It alone needs tyro, which takes a while to import: worker processes import stages and parse nothing.
     """
-    from tyro.conf import Suppress, arg
+    from tyro.conf import arg
 
     for name, hint in get_type_hints(options, include_extras=True).items():
-        if FilledIn in getattr(hint, "__metadata__", ()):
-            options.__annotations__[name] = Annotated[hint, Suppress]
-        elif is_flat(hint):
+        if is_flat(hint):
             options.__annotations__[name] = Annotated[hint, arg(name="")]
 
 

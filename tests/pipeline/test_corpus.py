@@ -16,7 +16,7 @@ import pytest
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
 from pipeline.cleaning import ingest
-from pipeline.corpus import CorpusConfig, resolve
+from pipeline.corpus import CorpusOptions, resolve
 from pipeline.errors import ConfigError, IntegrityError
 from pipeline.readers.documents import documents_of
 from pipeline.sources.card import Source
@@ -297,7 +297,7 @@ def test_two_cards_of_one_name_are_refused(tmp_path: Path) -> None:
         cards.append(str(card))
 
     with pytest.raises(ConfigError, match="two sources are called 'mine'"):
-        resolve(CorpusConfig(cards=tuple(cards)), Store(tmp_path / "store"))
+        resolve(CorpusOptions(cards=tuple(cards)), Store(tmp_path / "store"))
 
 
 def test_rows_are_never_cut_however_few_they_are(bench: Any, tmp_path: Path) -> None:

@@ -132,8 +132,9 @@ def test_max_rows_leaves_each_split_its_share(examples: Callable[..., Artifact])
     ("rows", "sentence"),
     [
         ([{"text": f"{i}", "label": "bird"} for i in range(9)], "at least two labels, and the rows have ['bird']"),
-        ([{"text": "a"}, {"text": "b"}], "rows.jsonl:1: there is no field 'label' for the label; it has text"),
-        ([{"body": "a", "label": "bird"}], "rows.jsonl:1: there is no field 'text'"),
+        ([{"text": "a"}, {"text": "b"}], "source rows: no row has the field 'label'. Known: text."),
+        ([{"text": "a", "lable": "bird"}], "no row has the field 'label'. Did you mean 'lable'?"),
+        ([{"body": "a", "label": "bird"}], "source rows: no row has the field 'text'. Known: body, label."),
     ],
 )
 def test_rows_that_teach_no_classifier_are_bad_data(chain: Any, tmp_path: Path, rows: list[Row], sentence: str) -> None:
@@ -179,6 +180,61 @@ def test_every_tabular_format_gives_the_same_examples(
     made = chain.bench.make("pipeline.examples", "--source", str(path), "--tokenizer", chain.tokenizer.reference)
 
     assert rows_of(made) == expected
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "tsv", "parquet", "arrow", "set"])
+def test_in_every_format_a_row_without_a_label_is_left_out(chain: Any, tmp_path: Path, suffix: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [*labelled(20), {"text": "A crow.", "label": None}, {"text": "A rook.", "label": " "}, *labelled(23)[20:]]
+    path = tmp_path / f"rows.{suffix}"
+    match suffix:
+        case "jsonl":
+            write(path, [{name: value for name, value in row.items() if value is not None} for row in rows])
+        case "json":
+            path.write_text(json.dumps([{k: v for k, v in row.items() if v is not None} for row in rows]))
+        case "csv" | "tsv":
+            with path.open("w", newline="") as file:
+                lines = csv.writer(file, delimiter="," if suffix == "csv" else "\t")
+                lines.writerows([["text", "label"], *(row.values() for row in rows)])
+        case "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        case "arrow":
+            table = pa.Table.from_pylist(rows)
+            with pa.ipc.new_file(path, table.schema) as writer:
+                writer.write_table(table)
+        case "set":
+            from datasets import ClassLabel, Dataset, Features, Value
+
+            numbers = [{**row, "label": LABELS.index(row["label"]) if row["label"] in LABELS else -1} for row in rows]
+            features = Features({"text": Value("string"), "label": ClassLabel(names=list(LABELS))})
+            Dataset.from_list(numbers, features=features).save_to_disk(path)
+
+    artifact = chain.bench.make("pipeline.examples", "--source", str(path), "--tokenizer", chain.tokenizer.reference)
+
+    assert artifact.facts["labels"] == list(LABELS)
+    assert len(rows_of(artifact)) == 23
+    assert artifact.manifest.counts["rejected"]["no label"] == 2
+
+
+def test_published_examples_open_with_the_names_of_labels(examples: Callable[..., Artifact], tmp_path: Path) -> None:
+    from datasets import ClassLabel, load_dataset
+
+    artifact = examples(labelled(30))
+
+    files = [str(path) for path in artifact.files("train-")]
+    found = load_dataset("arrow", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+    assert found.features["label"] == ClassLabel(names=list(LABELS))
+    assert [row["label"] for row in found] == [row["label"] for row in rows_of(artifact, "train")]
+
+
+def test_the_id_holds_what_was_found_and_not_how_it_was_named(examples: Callable[..., Artifact]) -> None:
+    config = examples(labelled(30), "--validation-fraction", "0.2").manifest.recipe.config
+
+    assert set(config) == {"example_type", "max_tokens", "max_rows", "sources"}
+    [source] = config["sources"]
+    assert (source["name"], source["split"], source["reading"]["documents"]) == ("rows", {"validation": 0.2}, "rows")
 
 
 def test_text_that_looks_like_a_date_or_a_number_stays_text(
@@ -301,6 +357,32 @@ def test_all_questions_of_a_row_are_in_one_split(chain: Any, tmp_path: Path, enc
     assert set(towns[0]) & set(towns[1]) == set()
     assert len(towns[0]) + len(towns[1]) == 180 and len(towns[1]) > 0
     assert all(split.count(town) == 3 for split in towns for town in split)
+
+
+def test_a_new_field_in_one_row_moves_no_pair_to_another_split(talks: Callable[..., Artifact]) -> None:
+    rows = [{**row, "id": i} for i, row in enumerate(questions(60))]
+    before = talks(rows, "--validation-fraction", "0.3")
+
+    after = talks([{**rows[0], "note": "new"}, *rows[1:]], "--validation-fraction", "0.3")
+
+    assert before.id != after.id
+    assert [rows_of(after, split) for split in ("train", "validation")] == [
+        rows_of(before, split) for split in ("train", "validation")
+    ]
+
+
+def test_a_row_that_lacks_its_reply_is_left_out_in_json_as_in_lines_of_it(chain: Any, tmp_path: Path) -> None:
+    rows = [*questions(20), {"prompt": "What now?"}]
+    write(tmp_path / "rows.jsonl", rows)
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+
+    for name in ("rows.jsonl", "rows.json"):
+        artifact = chain.bench.make(
+            "pipeline.examples",
+            *("--source", str(tmp_path / name), "--example-type", "conversation"),
+            *("--tokenizer", chain.tokenizer.reference),
+        )
+        assert rejects(artifact) == [(f"{name}:21", "no reply")]
 
 
 def test_the_number_of_workers_changes_no_byte(

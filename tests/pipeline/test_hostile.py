@@ -239,10 +239,11 @@ def test_one_long_line_takes_little_memory(tmp_path: Path) -> None:
         "import resource, sys\n"
         "from pipeline.sources.card import Source\n"
         "from pipeline.readers.documents import documents_of\n"
+        "from pipeline.sources.reading_options import ReadingOptions\n"
         "from pipeline.sources.streams import SourceFile\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "file = SourceFile(name='long.jsonl', location=sys.argv[1], format='jsonl', size=1)\n"
-        "source = Source(name='x', location='x', sha256='x', max_document_bytes=2**24)\n"
+        "source = Source(name='x', location='x', sha256='x', reading=ReadingOptions(max_document_bytes=2**24))\n"
         "found = [(d.text, d.reason) for d in documents_of(source, file, block_bytes=99)]\n"
         "print(found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
     )

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.errors import CairnError, ConfigError, MissingError
 from pipeline.runtime.hashing import sha256_of_file
+from pipeline.runtime.settings import field_names
 from pipeline.sources.card import FOLDER, Source, card_names, load_card
 
 CARD = """---
@@ -66,11 +67,9 @@ def test_a_location_that_is_no_path_stays_as_it_is(card: Path, location: str) ->
 
 
 def test_every_key_of_a_source_is_explained(card: Path) -> None:
-    import dataclasses
-
     explained = (FOLDER / "README.md").read_text(encoding="utf-8")
 
-    keys = {field.name for field in dataclasses.fields(Source)} - {"name", "license"}
+    keys = set(field_names(Source)) - {"name", "license"}
     assert {key for key in keys if f"| `{key}` |" not in explained} == set()
 
 
