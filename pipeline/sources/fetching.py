@@ -15,8 +15,9 @@ import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.store import Store
@@ -175,9 +176,8 @@ def fetch_from_hub(source: Source, store: Store) -> list[Path]:
         endpoint = os.environ.get("HF_ENDPOINT", _HUB)
         _ask_hub(f"{endpoint}/api/datasets/{found['name']}/revision/{found['commit']}", source)
         say(f"downloading {source.location} for {source.name}")
-        paths = _in_process_of_its_own(
-            _download, source, *found.group("name", "commit", "config", "split"), str(folder)
-        )
+        name, commit, config, split = found.group("name", "commit", "config", "split")
+        paths = _in_process_of_its_own(partial(_download, name, commit, config, split, str(folder)), source)
         replace_text(listing, json.dumps([str(Path(path).relative_to(folder)) for path in paths]))
     return [folder / name for name in json.loads(listing.read_text(encoding="utf-8"))]
 
@@ -202,11 +202,11 @@ def _ask_hub(url: str, source: Source) -> None:
         raise UnavailableError(f"source {source.name}: the hub could not be asked at {url}: {_said(error)}") from error
 
 
-def _in_process_of_its_own(function: Callable[..., list[str]], source: Source, *arguments: Any) -> list[str]:
+def _in_process_of_its_own(function: Callable[[], list[str]], source: Source) -> list[str]:
     """Call `function` in a fresh process: this one was told to stay offline, which libraries note at import."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            return pool.submit(function, *arguments).result()
+            return pool.submit(function).result()
         except Exception as error:
             raise UnavailableError(
                 f"source {source.name}: {source.location} could not be downloaded: {_said(error)}"

@@ -1,13 +1,16 @@
 """Parquet and Arrow become rows; what is cut or damaged is noticed."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.errors import DataError
+from pipeline.readers import columnar_rows
 from pipeline.readers.documents import documents_of, rows_of
 from pipeline.sources.card import Source
+from pipeline.sources.document import Document
 from pipeline.sources.formats import FORMATS
 from pipeline.sources.reading_options import ReadingOptions
 from pipeline.sources.streams import SourceFile
@@ -84,3 +87,89 @@ def test_bytes_and_broken_text_in_a_table_are_bad_data(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=sentence):
             found(source(), file)
     assert [reason for _, _, reason in found(source(bad_rows="reject"), file)] == ["", "bad UTF-8"]
+
+
+def test_a_table_that_names_a_column_twice_is_bad_data(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+
+    with pytest.raises(DataError, match=r"a\.arrow names a column twice: text, text"):
+        found(source(), file_of(tmp_path / "a.arrow", (tmp_path / "a.arrow").read_bytes()))
+
+
+def test_rows_are_the_same_in_batches_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"text": [f"row {i}" for i in range(50)]})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=20)
+    with pa.ipc.new_file(tmp_path / "b.arrow", table.schema) as writer:
+        writer.write_table(table)
+    monkeypatch.setattr(columnar_rows, "BATCH_ROWS", 7)
+
+    for name in ("a.parquet", "b.arrow"):
+        rows = list(rows_of(source(), file_of(tmp_path / name, (tmp_path / name).read_bytes())))
+        assert rows == [(f"{name}:{i + 1}", {"text": f"row {i}"}) for i in range(50)]
+
+
+def test_what_would_be_held_whole_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"text": ["x" * 5000]}), tmp_path / "a.parquet")
+    data = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet.gz").write_bytes(gzip.compress(data))
+    packed = SourceFile(name="a.parquet.gz", location=str(tmp_path / "a.parquet.gz"), format="parquet", size=len(data))
+
+    assert len(found(source(), packed)) == 1
+    monkeypatch.setattr(columnar_rows, "MAX_PACKED_PARQUET_BYTES", 50)
+    with pytest.raises(DataError, match="is Parquet of more than 50 bytes inside a container"):
+        found(source(), packed)
+    monkeypatch.setattr(columnar_rows, "MAX_ROW_GROUP_BYTES", 50)
+    with pytest.raises(DataError, match=r"a\.parquet has a row group of \d+ bytes, more than 50"):
+        found(source(), file_of(tmp_path / "a.parquet", data))
+
+
+# --- labels --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> Path:
+    """A folder with one data set as `datasets` writes it: to Parquet, and to disk as an Arrow stream."""
+    from datasets import ClassLabel, Dataset, Features, List, Value, disable_progress_bars
+
+    disable_progress_bars()
+    label = ClassLabel(names=["no", "yes"])
+    features = Features({"text": Value("string"), "label": label, "tags": List(label), "n": Value("int64")})
+    columns = {"text": ["a", "b", "c", "d"], "label": [1, 0, -1, None], "tags": [[0], [], [1], []], "n": [1, 1, 1, 1]}
+    rows = Dataset.from_dict(columns, features=features)
+    rows.to_parquet(tmp_path / "set.parquet")
+    rows.save_to_disk(tmp_path / "set")
+    (tmp_path / "set" / "data-00000-of-00001.arrow").rename(tmp_path / "set.arrow")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["set.parquet", "set.arrow"])
+def test_a_label_comes_by_its_name_and_one_without_a_name_is_none(named: Path, name: str) -> None:
+    file = file_of(named / name, (named / name).read_bytes())
+
+    rows = [row for _, row in rows_of(source(), file) if not isinstance(row, Document)]  # type: ignore[misc]
+
+    assert [row["label"] for row in rows] == ["yes", "no", None, None]
+    assert [(row["tags"], row["n"]) for row in rows] == [([0], 1), ([], 1), ([1], 1), ([], 1)]
+    assert [text for _, text, _ in found(source(text="{text} {label}"), file)] == ["a yes", "b no", "", ""]
+
+
+@pytest.mark.parametrize("page", ["no JSON", "[]", '{"info": {"features": {"text": {"_type": "ClassLabel"}}}}'])
+def test_features_that_datasets_did_not_write_are_bad_data(tmp_path: Path, page: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"text": ["a"]}).replace_schema_metadata({"huggingface": page})
+    pq.write_table(table, tmp_path / "a.parquet")
+
+    with pytest.raises(DataError, match=r"a\.parquet says its features in metadata that `datasets` did not write"):
+        found(source(), file_of(tmp_path / "a.parquet", (tmp_path / "a.parquet").read_bytes()))

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from pipeline.errors import DataError
 from pipeline.readers.documents import documents_of, rows_of
-from pipeline.readers.text_rows import decode
+from pipeline.readers.text_rows import BadRow, decode, lines_of, reject_or_raise
+from pipeline.sources.archives import OpenedFile
 from pipeline.sources.card import Source
+from pipeline.sources.document import Document
 from pipeline.sources.formats import FORMATS
 from pipeline.sources.reading_options import ReadingOptions
 from pipeline.sources.streams import SourceFile
@@ -107,3 +109,65 @@ def test_a_csv_field_whose_quotation_mark_is_never_closed_does_not_fill_the_memo
 
     with pytest.raises(DataError, match=r"a\.csv:4 is in a row that is longer than max_document_bytes .*mark open"):
         list(documents_of(source(max_document_bytes=1000), file, block_bytes=9))
+
+
+def test_lines_are_numbered_and_the_long_ones_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'one\n"' + b"x" * 20 + b'"\n\ntwo')
+
+    with (tmp_path / "a.jsonl").open("rb") as stream:
+        opened = OpenedFile("a.jsonl", "jsonl", stream, line=10, offset=100)
+        lines = [(line.number, line.offset, line.data, line.quotes) for line in lines_of(opened, 8)]
+
+    assert lines == [(11, 100, b"one\n", 0), (12, 104, None, 2), (13, 127, b"\n", 0), (14, 128, b"two", 0)]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_table_may_end_its_lines_in_any_way(tmp_path: Path, end: str) -> None:
+    file = file_of(tmp_path / "a.csv", f'id,text{end}1,a{end}2,"b{end}c"{end}')
+
+    rows = [row for _, row in rows_of(source(), file)]
+
+    assert rows[0] == {"id": "1", "text": "a"}
+    assert rows[1]["text"].split() == ["b", "c"]
+
+
+def test_a_table_needs_different_columns_and_as_many_fields(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.csv:1 names a column twice: id, id"):
+        list(rows_of(source(), file_of(tmp_path / "a.csv", "id,id\n1,2\n")))
+    with pytest.raises(DataError, match=r"a\.tsv:2 has 1 fields where 2 are expected \(id, text\)"):
+        list(rows_of(source(), file_of(tmp_path / "a.tsv", "id\ttext\n1\n")))
+
+
+def test_a_bad_line_inside_of_a_row_of_several_is_not_left_out_alone(tmp_path: Path) -> None:
+    file = file_of(tmp_path / "a.csv", b'text,n\n"open\n\xff\n",1\n')
+
+    with pytest.raises(DataError, match=r"a\.csv:3: a line that cannot be used \(bad UTF-8\) is part of a row"):
+        list(rows_of(source(bad_rows="reject"), file))
+
+
+def test_a_conversation_of_one_utterance_is_left_out_when_that_is_asked_for(tmp_path: Path) -> None:
+    file = file_of(tmp_path / "a.yml", "conversations:\n- - Hi\n- - Who?\n  - Me.\n")
+
+    assert list(rows_of(source(bad_rows="reject"), file)) == [
+        Document("['Hi']", "a.yml:1", "not a conversation"),
+        ("a.yml:2", {"prompt": "Who?", "reply": "Me."}),
+    ]
+    with pytest.raises(DataError, match=r"a\.yml: conversation 1 is not a list of at least two utterances"):
+        list(rows_of(source(), file))
+
+
+def test_what_is_read_as_a_whole_has_a_limit(tmp_path: Path) -> None:
+    file = file_of(tmp_path / "a.yml", "conversations: []\n" + "#" * 100)
+
+    with pytest.raises(DataError, match=r"a\.yml is longer than max_document_bytes \(50\), and yaml_conversations"):
+        list(rows_of(source(max_document_bytes=50), file))
+
+
+def test_an_error_is_raised_or_becomes_the_reason_of_a_reject() -> None:
+    error = BadRow("here is no row", "no row")
+
+    assert reject_or_raise(ReadingOptions(bad_rows="reject"), "a:1", error, "x" * 900) == Document(
+        "x" * 200, "a:1", "no row"
+    )
+    with pytest.raises(BadRow, match="here is no row"):
+        reject_or_raise(ReadingOptions(), "a:1", error, "")

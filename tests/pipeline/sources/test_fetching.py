@@ -10,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -276,9 +277,9 @@ def test_a_data_set_is_downloaded_by_a_process_of_its_own(tmp_path: Path, monkey
     about = Source(name="hub", location=f"hf:a/b@{COMMIT}")
     wanted = (str(tmp_path / "set"), COMMIT, None, "train", str(tmp_path / "kept"))
 
-    [path] = fetching._in_process_of_its_own(fetching._download, about, *wanted)
+    [path] = fetching._in_process_of_its_own(partial(fetching._download, *wanted), about)
 
     file = SourceFile(name="x.arrow", location=path, format="arrow", size=1)
     assert (text_of(file), os.environ["HF_HUB_OFFLINE"]) == ("onetwo", "1")
     with pytest.raises(UnavailableError, match="source hub: hf:a/b@.* could not be downloaded: .*nothing"):
-        fetching._in_process_of_its_own(fetching._download, about, str(tmp_path / "nothing"), *wanted[1:])
+        fetching._in_process_of_its_own(partial(fetching._download, str(tmp_path / "nothing"), *wanted[1:]), about)
