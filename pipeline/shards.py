@@ -242,12 +242,13 @@ def write_lists(path: Path, columns: dict[str, tuple[Any, Any]]) -> None:
     import pyarrow as pa
 
     from pipeline.tables.arrow import numbers, write_batch
+    from pipeline.tables.features import batch_with_features
 
     lists = [
         pa.ListArray.from_arrays(numbers(offsets.astype(np.int32)), numbers(values))
         for values, offsets in columns.values()
     ]
-    write_batch(path, pa.RecordBatch.from_arrays(lists, names=list(columns)))
+    write_batch(path, batch_with_features(pa.RecordBatch.from_arrays(lists, names=list(columns))))
     sync_file(path)  # now, while others compute, and not when all of it is published
 
 

@@ -123,6 +123,7 @@ def _write(file: _File, folder: Path) -> dict[str, Any]:
     import pyarrow.compute as pc
 
     from pipeline.tables.arrow import numbers, one_batch, read_batch, strings, write_batch
+    from pipeline.tables.features import batch_with_features
 
     chosen: list[pa.RecordBatch] = []
     for part, hashed in file.parts:
@@ -138,7 +139,7 @@ def _write(file: _File, folder: Path) -> dict[str, Any]:
         mine = batch.take(numbers(np.array(rows, dtype=np.int64)))
         chosen.append(pa.RecordBatch.from_arrays([strings(ids), *mine.columns], names=["id", *mine.schema.names]))
     batch = one_batch(chosen)
-    write_batch(folder / DOCUMENTS, batch)
+    write_batch(folder / DOCUMENTS, batch_with_features(batch))
     sync_file(folder / DOCUMENTS)  # now, while others compute, and not when all of it is published
     texts = batch.column("text")
     size, characters = (pc.sum(of(texts)).as_py() or 0 for of in (pc.binary_length, pc.utf8_length))
@@ -169,9 +170,10 @@ def _rejected_in(part: Output) -> int:
 
 def _join(task: _Rejected, folder: Path) -> dict[str, Any]:
     from pipeline.tables.arrow import one_batch, read_batch, write_batch
+    from pipeline.tables.features import batch_with_features
 
     batch = one_batch([read_batch(path / REJECTS) for path in task.folders])
-    write_batch(folder / REJECTS, batch)
+    write_batch(folder / REJECTS, batch_with_features(batch))
     return {"rejects": len(batch)}
 
 

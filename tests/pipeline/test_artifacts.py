@@ -260,15 +260,15 @@ def test_what_tiny_made_before_any_weights_is_made_again_to_the_byte_in_other_su
 GOLDEN = {
     "corpus": (
         "e6f2dcb52fbe4a141fcaa4087df059142807dc5a1631b3bc24a4c34a77213c4e",
-        "d236eb57c59304a271fc907e8650c037017874b58a7568edc12c12746b5db6e5",
+        "9ed89184fd7185243cb56d5457177de87b2c141bb4b783a674219764913524cb",
     ),
     "tokenizer": (
-        "d14862dc1da14cae7b2669f57b7103c40675a4891ff9075722b050793bfd89e0",
+        "920caacb2d0871c26ef82f942366d7deb5719fc5504622c6ffc03773fd95ca42",
         "1d71d27cafe1ae417afeb66baf3b9e4fc0efbc377712cce938c3035890e98c3b",
     ),
     "shards": (
-        "dd2daf466830ea197aae8ff8ab0fa295eb1957a75546a85c943fd0e9d7079153",
-        "55ecfda95b5cb724af6e0be1ad1cdbb10bad12f58d3fabaf37e6f50d76c782bc",
+        "ea751bc19975f7f09e975575c11473e5dce900b18a7b81b40a9db21a06ebb43e",
+        "25943412ca2903862eb60b2ac3366bfcd129051e560131204e465b5a5ce22f62",
     ),
     "messages": (
         "8bcd986eef976b9723a48def31a7cb7193b4bf61ee428eac6e1110fb1827d9be",
@@ -346,6 +346,21 @@ def test_datasets_opens_a_published_folder_with_the_right_rows(cheap: Any, tmp_p
     for split, rows in opened.items():
         assert rows.to_list() == [row for path in artifact.files(f"{split}-") for row in read_rows(path)]
     artifact.verify(rehash=True)
+
+
+@pytest.mark.parametrize("step", ["corpus", "shards"])
+def test_every_published_table_says_its_features_as_datasets_does(cheap: Any, step: str) -> None:
+    from datasets import Features
+
+    from pipeline.tables.arrow import read_batch
+
+    artifact = cheap.store.find(f"tiny.{step}")
+
+    schemas = [read_batch(path).schema for path in artifact.files() if path.suffix == ".arrow"]
+
+    assert schemas
+    for schema in schemas:
+        assert schema.metadata == Features.from_arrow_schema(schema.remove_metadata()).arrow_schema.metadata
 
 
 def test_datasets_opens_the_rejects_of_a_corpus(bench: Any, tmp_path: Path) -> None:
