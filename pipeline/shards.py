@@ -21,12 +21,11 @@ from pipeline.runtime.files import link_or_copy, sync_file, write_json
 from pipeline.runtime.hashing import JSON
 from pipeline.stage.definition import Job, Role, Stage
 from pipeline.stage.program import main_of
-from pipeline.tables.splits import by_split
+from pipeline.tables.splits import SPLITS, by_split
 from pipeline.tokenization.agreement import distrust, open_trusted
 from pipeline.tokenization.engines import REFERENCE, EncoderName, engines_for, open_reference
 from pipeline.tokenization.text_encoder import END_OF_TEXT, PAD, TextEncoder, token_dtype
 
-SPLITS = ("train", "validation", "test")
 INDEX = "index.json"
 _MOST_TOKENS = 2**31 - 1
 _TOTALS = ("documents", "tokens", "bytes")

@@ -10,8 +10,7 @@ import yaml
 from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.manifest import Manifest
 from pipeline.runtime.hashing import JSON, Page
-
-SPLITS = ("train", "validation", "test")
+from pipeline.tables.splits import SPLITS
 
 
 def render_card(manifest: Manifest) -> str:

@@ -11,8 +11,9 @@ from pipeline.artifacts.store import Store
 from pipeline.errors import DataError, IntegrityError
 from pipeline.reporting.phrases import Phrases, count_phrases
 from pipeline.reporting.rejects import Clusters, Reason, count_reasons, find_clusters
-from pipeline.reporting.texts import SPLITS, Lengths, Texts, languages_of, measure_texts
+from pipeline.reporting.texts import Lengths, Texts, languages_of, measure_texts
 from pipeline.runtime.hashing import Page
+from pipeline.tables.splits import SPLITS
 
 STEPS = "steps.json"
 SECONDS = "steps_seconds.json"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.artifacts.artifact import Artifact
+from pipeline.tables.splits import SPLITS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SPLITS = ("train", "validation", "test")
 BINS_PER_DECADE = 8
 _ROWS_AT_ONCE = 4096
 _LONGEST_SAMPLE = 2**20

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from pipeline.errors import UnavailableError
 from pipeline.runtime.provenance import version_of
+from pipeline.tokenization.pretokenizers import GPT2
 from pipeline.tokenization.text_encoder import TextEncoder, token_dtype
 from pipeline.tokenization.unicode_17 import documents_with_newer_letters
 
@@ -29,8 +30,6 @@ _BATCH_CHARACTERS = 2**18
 _CHECK_BYTES = 2**20
 CACHE_BYTES = 3 * 2**25
 """how much memory a cache of words may take before it is dropped"""
-
-GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
 class UnsuitableError(Exception):
@@ -263,7 +262,7 @@ def pattern_of(page: dict[str, Any]) -> str:
     if last.get("type") != "ByteLevel" or last["add_prefix_space"]:
         raise UnsuitableError("the words are not cut at byte level")
     if len(steps) == 1 and last["use_regex"]:
-        return GPT2_PATTERN
+        return GPT2.regex
     split = steps[0]
     if len(steps) != 2 or last["use_regex"] or split["type"] != "Split" or "Regex" not in split["pattern"]:
         raise UnsuitableError("the words are not cut by one regular expression")

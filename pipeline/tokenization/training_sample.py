@@ -121,11 +121,12 @@ def read_bytes(corpus: Artifact, split: str, selection: Selection) -> Iterator[A
     """Yield the UTF-8 bytes (uint8) of the texts that were taken, a few documents at a time, without a copy."""
     import numpy as np
 
+    from pipeline.tables.arrow import offsets_of
+
     for batch in read_selected(corpus, split, selection):
         texts = batch.column("text")
-        _, offsets, data = texts.buffers()
-        edges = np.frombuffer(offsets, dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
-        yield np.frombuffer(data, dtype=np.uint8)[edges[0] : edges[-1]]
+        offsets = offsets_of(texts)
+        yield np.frombuffer(texts.buffers()[2], dtype=np.uint8)[offsets[0] : offsets[-1]]
 
 
 def read_texts(corpus: Artifact, split: str, selection: Selection) -> Iterator[list[str]]:

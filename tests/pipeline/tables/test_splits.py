@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,19 @@ from hypothesis import strategies as st
 
 from pipeline.errors import DataError
 from pipeline.tables.splits import SPLITS, assign_splits, fill_empty, smallest_of, split_of
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_splits_are_named_in_one_place() -> None:
+    packages = (path for package in ("pipeline", "model", "train") for path in (ROOT / package).rglob("*.py"))
+    named = [
+        path.relative_to(ROOT).as_posix()
+        for path in packages
+        if '"train", "validation", "test"' in path.read_text("utf-8")
+    ]
+
+    assert named == ["pipeline/tables/splits.py"]
 
 
 def test_the_split_of_a_hash_is_where_it_falls_between_0_and_1() -> None:

@@ -28,7 +28,7 @@ from pipeline.tokenization.engines import (
     open_reference,
     pattern_of,
 )
-from pipeline.tokenization.pretokenizers import build_pretokenizer
+from pipeline.tokenization.pretokenizers import GPT2, build_pretokenizer
 from pipeline.tokenization.probe_texts import hard_texts
 from pipeline.tokenization.text_encoder import TextEncoder, byte_of_symbol, tokenizer_config
 from pipeline.tokenization.unicode_17 import documents_with_newer_letters, holds_newer_letter
@@ -344,7 +344,7 @@ def test_whatever_auto_takes_for_a_strange_tokenizer_gives_the_reference_s_ids(
 def test_the_pattern_is_read_from_the_file(folders: dict[str, Path]) -> None:
     pages = {name: json.loads((folder / "tokenizer.json").read_text("utf-8")) for name, folder in folders.items()}
 
-    assert pattern_of(pages["gpt2"]) == engines.GPT2_PATTERN
+    assert pattern_of(pages["gpt2"]) == GPT2.regex
     assert pattern_of(pages["cl100k"]) == CL100K
 
 
