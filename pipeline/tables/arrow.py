@@ -76,12 +76,6 @@ def one_batch(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     return joined[0] if joined else batches[0]
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of an Arrow IPC file as dictionaries."""
-    rows: list[dict[str, Any]] = read_batch(path).to_pylist()
-    return rows
-
-
 class PartWriter:
     """Writes rows to files of about `part_bytes` bytes of text each, named NAME-00000-of-0000N.arrow at the end."""
 

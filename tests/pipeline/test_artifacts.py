@@ -335,7 +335,7 @@ def test_reproduce_leaves_the_store_as_it_was(chain: Any) -> None:
 def test_datasets_opens_a_published_folder_with_the_right_rows(cheap: Any, tmp_path: Path, step: str) -> None:
     from datasets import load_dataset
 
-    from pipeline.tables.arrow import read_rows
+    from pipeline.tables.arrow import read_batch
 
     artifact = cheap.store.find(f"tiny.{step}")
 
@@ -344,7 +344,7 @@ def test_datasets_opens_a_published_folder_with_the_right_rows(cheap: Any, tmp_p
     present = {path.name.partition("-")[0] for path in artifact.files() if path.suffix == ".arrow"}
     assert set(opened) == present and present >= {"train", "validation"}
     for split, rows in opened.items():
-        assert rows.to_list() == [row for path in artifact.files(f"{split}-") for row in read_rows(path)]
+        assert rows.to_list() == [row for path in artifact.files(f"{split}-") for row in read_batch(path).to_pylist()]
     artifact.verify(rehash=True)
 
 

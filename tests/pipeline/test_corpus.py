@@ -21,7 +21,7 @@ from pipeline.errors import ConfigError, IntegrityError
 from pipeline.readers.documents import documents_of
 from pipeline.sources.card import Source
 from pipeline.sources.listing import local_files, open_source, source_of_path
-from pipeline.tables.arrow import read_rows
+from pipeline.tables.arrow import read_batch
 
 Row = dict[str, Any]
 
@@ -29,11 +29,11 @@ Row = dict[str, Any]
 def documents(artifact: Artifact, split: str = "") -> list[Row]:
     """Return the rows of a split, or of all of them."""
     splits = [split] if split else ["train", "validation", "test"]
-    return [row for name in splits for path in artifact.files(f"{name}-") for row in read_rows(path)]
+    return [row for name in splits for path in artifact.files(f"{name}-") for row in read_batch(path).to_pylist()]
 
 
 def rejects(artifact: Artifact) -> list[Row]:
-    return [row for path in artifact.files("rejects-") for row in read_rows(path)]
+    return [row for path in artifact.files("rejects-") for row in read_batch(path).to_pylist()]
 
 
 def texts(artifact: Artifact) -> set[str]:
@@ -491,7 +491,7 @@ def test_parts_are_about_as_large_as_asked_for_and_hold_everything(bench: Any, t
 
     artifact = bench.corpus(write_jsonl(tmp_path / "a.jsonl", rows), "--part-bytes", "1000")
 
-    sizes = [len(read_rows(path)) for path in artifact.files("train-")]
+    sizes = [len(read_batch(path)) for path in artifact.files("train-")]
     assert len(sizes) > 5 and set(sizes) <= {9, 10}
     assert artifact.files("train-")[0].name == f"train-00000-of-{len(sizes):05d}.arrow"
     assert texts(artifact) == set(rows)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.artifacts.artifact import Artifact
-from pipeline.tables.arrow import read_rows
+from pipeline.tables.arrow import read_batch
 from pipeline.tokenization.text_encoder import TextEncoder
 
 Row = dict[str, Any]
@@ -18,12 +18,14 @@ LABELS = ("bird", "fish", "mammal")
 
 def rows_of(artifact: Artifact, split: str = "") -> list[Row]:
     splits = [split] if split else ["train", "validation", "test"]
-    return [row for name in splits for path in artifact.files(f"{name}-") for row in read_rows(path)]
+    return [row for name in splits for path in artifact.files(f"{name}-") for row in read_batch(path).to_pylist()]
 
 
 def rejects(artifact: Artifact) -> list[tuple[str, str]]:
     """Return (place, reason) of everything that was left out."""
-    return [(row["place"], row["reason"]) for path in artifact.files("rejects-") for row in read_rows(path)]
+    return [
+        (row["place"], row["reason"]) for path in artifact.files("rejects-") for row in read_batch(path).to_pylist()
+    ]
 
 
 def write(path: Path, rows: list[Row]) -> Path:

@@ -145,13 +145,18 @@ def test_a_hostile_file_is_refused_with_a_sentence(bench: Any, tmp_path: Path, c
 
 def accounted(bench: Any, folder: Path) -> tuple[set[str], dict[str, str]]:
     """Make a corpus of a folder: its texts, and what was left out and why; rows in are rows out and rejects."""
-    from pipeline.tables.arrow import read_rows
+    from pipeline.tables.arrow import read_batch
 
     artifact = bench.corpus(folder, "--documents", "file", "--workers", "1")
     counts = artifact.manifest.counts
     assert counts["read"] == counts["documents"] + sum(counts["rejected"].values())
-    rows = [row for split in ("train", "validation") for path in artifact.files(f"{split}-") for row in read_rows(path)]
-    rejects = [row for path in artifact.files("rejects-") for row in read_rows(path)]
+    rows = [
+        row
+        for split in ("train", "validation")
+        for path in artifact.files(f"{split}-")
+        for row in read_batch(path).to_pylist()
+    ]
+    rejects = [row for path in artifact.files("rejects-") for row in read_batch(path).to_pylist()]
     return {row["text"] for row in rows}, {row["place"]: row["reason"] for row in rejects}
 
 

@@ -17,7 +17,7 @@ from pipeline.artifacts.artifact import Artifact
 from pipeline.errors import ConfigError, StoppedError
 from pipeline.loading.windows import TokenStream
 from pipeline.shards import ShardsConfig, end_documents, write_lists
-from pipeline.tables.arrow import read_batch, read_rows
+from pipeline.tables.arrow import read_batch
 from pipeline.tokenization import agreement, engines
 from pipeline.tokenization.text_encoder import TextEncoder
 
@@ -27,12 +27,12 @@ SPLITS = ("train", "validation")
 def encoded(chain: Any, split: str) -> list[list[int]]:
     """Encode the corpus anew, document by document."""
     encoder = TextEncoder.of(chain.tokenizer)
-    texts = [row["text"] for path in chain.corpus.files(f"{split}-") for row in read_rows(path)]
+    texts = [row["text"] for path in chain.corpus.files(f"{split}-") for row in read_batch(path).to_pylist()]
     return [[*encoder.encode(text), encoder.end_of_text] for text in texts]
 
 
 def documents(shards: Artifact, split: str) -> list[list[int]]:
-    return [row["input_ids"] for path in shards.files(f"{split}-") for row in read_rows(path)]
+    return [row["input_ids"] for path in shards.files(f"{split}-") for row in read_batch(path).to_pylist()]
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -116,7 +116,10 @@ def test_ids_above_65535_are_kept_whole(tmp_path: Path) -> None:
 
     write_lists(tmp_path / "wide.arrow", {"input_ids": (values, np.array([0, 3, 5]))})
 
-    assert [row["input_ids"] for row in read_rows(tmp_path / "wide.arrow")] == [[1, 70_000, 7], [65_536, 7]]
+    assert [row["input_ids"] for row in read_batch(tmp_path / "wide.arrow").to_pylist()] == [
+        [1, 70_000, 7],
+        [65_536, 7],
+    ]
     assert str(read_batch(tmp_path / "wide.arrow").column(0).type) == "list<item: uint32>"
 
 
@@ -295,7 +298,7 @@ def pieces_of(shards: Artifact, split: str) -> list[list[int]]:
     """Return what lies between the starts that the rows state, in order."""
     pieces = []
     for path in shards.files(f"{split}-"):
-        for row in read_rows(path):
+        for row in read_batch(path).to_pylist():
             starts = [*row["document_starts"], len(row["input_ids"])]
             pieces += [row["input_ids"][a:b] for a, b in pairwise(starts)]
     return pieces
@@ -320,7 +323,7 @@ def test_packed_windows_hold_every_document_once_and_whole_unless_it_is_longer(
 def test_the_facts_of_packed_shards_add_up(chain: Any, packed: Artifact, split: str) -> None:
     facts = {name: value[split] for name, value in packed.facts.items() if isinstance(value, dict)}
     ids = encoded(chain, split)
-    rows = [row for path in packed.files(f"{split}-") for row in read_rows(path)]
+    rows = [row for path in packed.files(f"{split}-") for row in read_batch(path).to_pylist()]
     padding = sum(row["input_ids"].count(packed.facts["pad"]) for row in rows)
 
     assert (packed.facts["layout"], packed.facts["context_length"]) == ("packed", WINDOW - 1)
@@ -338,7 +341,7 @@ def test_padding_is_the_last_piece_of_its_window(packed: Artifact) -> None:
     pad = packed.facts["pad"]
     padded = 0
     for path in packed.files("train-"):
-        for row in read_rows(path):
+        for row in read_batch(path).to_pylist():
             text = [i for i in row["input_ids"] if i != pad]
             assert row["input_ids"] == text + [pad] * (WINDOW - len(text))
             assert (len(text) == WINDOW) or row["document_starts"][-1] == len(text)

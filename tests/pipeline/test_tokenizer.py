@@ -60,9 +60,9 @@ def test_only_the_train_split_is_learned_from(bench: Any, tmp_path: Path) -> Non
     corpus = bench.corpus(source, "--validation-fraction", "0.5")
     tokenizer = bench.make("pipeline.tokenizer", "--corpus", corpus.reference, "--vocab-size", "400")
 
-    from pipeline.tables.arrow import read_rows
+    from pipeline.tables.arrow import read_batch
 
-    texts = [row["text"] for path in corpus.files("train-") for row in read_rows(path)]
+    texts = [row["text"] for path in corpus.files("train-") for row in read_batch(path).to_pylist()]
     expected = train(iter(texts), TokenizerConfig(vocab_size=400))
     assert json.loads(expected.to_str()) == tokenizer.read_json("tokenizer.json")
 
@@ -142,9 +142,9 @@ def test_a_corpus_with_a_long_piece_is_cut_for_learning(bench: Any, tmp_path: Pa
 
     artifact = bench.make("pipeline.tokenizer", "--corpus", corpus.reference, "--vocab-size", "400")
 
-    from pipeline.tables.arrow import read_rows
+    from pipeline.tables.arrow import read_batch
 
-    learned = [row["text"] for path in corpus.files("train-") for row in read_rows(path)]
+    learned = [row["text"] for path in corpus.files("train-") for row in read_batch(path).to_pylist()]
     config = TokenizerConfig(vocab_size=400)
     assert artifact.read_json("tokenizer.json") == json.loads(train(learned, config).to_str())
     assert artifact.read_json("tokenizer.json") != json.loads(train(learned, config, cut=False).to_str())

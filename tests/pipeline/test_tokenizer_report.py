@@ -42,11 +42,11 @@ def test_the_fit_of_a_worked_example() -> None:
 
 
 def test_the_report_counts_by_source_what_the_encoder_makes_of_the_held_out_text(shared_chain: Any) -> None:
-    from pipeline.tables.arrow import read_rows
+    from pipeline.tables.arrow import read_batch
 
     report = shared_chain.tokenizer.read_json("report.json")
     encoder = TextEncoder.of(shared_chain.tokenizer)
-    texts = [row["text"] for path in shared_chain.corpus.files("validation-") for row in read_rows(path)]
+    texts = [row["text"] for path in shared_chain.corpus.files("validation-") for row in read_batch(path).to_pylist()]
     tokens, size = sum(len(encoder.encode(text)) for text in texts), sum(len(text.encode()) for text in texts)
 
     assert report["sources"]["raw"]["tokens"] == tokens
@@ -55,11 +55,11 @@ def test_the_report_counts_by_source_what_the_encoder_makes_of_the_held_out_text
 
 
 def test_ids_that_no_text_used_are_counted(shared_chain: Any) -> None:
-    from pipeline.tables.arrow import read_rows
+    from pipeline.tables.arrow import read_batch
 
     encoder = TextEncoder.of(shared_chain.tokenizer)
     paths = shared_chain.corpus.files("validation-") + shared_chain.corpus.files("train-")
-    ids = [i for path in paths for row in read_rows(path) for i in encoder.encode(row["text"])]
+    ids = [i for path in paths for row in read_batch(path).to_pylist() for i in encoder.encode(row["text"])]
     usage = shared_chain.tokenizer.read_json("report.json")["vocabulary"]
 
     assert usage["never_used"] == encoder.text_size - len(set(ids))
@@ -124,9 +124,9 @@ def test_another_tokenizer_is_measured_on_the_same_text(chain: Any, encoder_fold
     assert ended.code == 0, ended.err
     row = next(line for line in ended.out.splitlines() if line.startswith("raw  "))
     other = TextEncoder(encoder_folder)
-    from pipeline.tables.arrow import read_rows
+    from pipeline.tables.arrow import read_batch
 
-    texts = [row["text"] for path in chain.corpus.files("validation-") for row in read_rows(path)]
+    texts = [row["text"] for path in chain.corpus.files("validation-") for row in read_batch(path).to_pylist()]
     size, tokens = sum(len(text.encode()) for text in texts), sum(len(other.encode(text)) for text in texts)
     assert f"{size / tokens:.3f}  {tokens / sum(len(text.split()) for text in texts):.3f}" in row
 

@@ -13,7 +13,7 @@ from model.heads import CausalLM, SequenceClassifier
 from model.open import open_model
 from pipeline.artifacts.artifact import Artifact
 from pipeline.errors import ConfigError, DataError
-from pipeline.tables.arrow import read_rows
+from pipeline.tables.arrow import read_batch
 from train.evaluate import EvaluateConfig, EvaluateExecution, choose_split, infer_data
 
 CLOSE = 0.02
@@ -21,7 +21,7 @@ CLOSE = 0.02
 
 
 def rows(artifact: Artifact, split: str) -> list[dict[str, Any]]:
-    return [row for path in artifact.files(f"{split}-") for row in read_rows(path)]
+    return [row for path in artifact.files(f"{split}-") for row in read_batch(path).to_pylist()]
 
 
 @torch.inference_mode()
