@@ -22,7 +22,7 @@ from pipeline.runtime.hashing import JSON
 from pipeline.stage.definition import Job, Role, Stage
 from pipeline.stage.program import main_of
 from pipeline.tables.splits import SPLITS, by_split
-from pipeline.tokenization.agreement import distrust, open_trusted
+from pipeline.tokenization.agreement import choose_engine, find_mismatch
 from pipeline.tokenization.engines import REFERENCE, EncoderName, engines_for, open_reference
 from pipeline.tokenization.text_encoder import END_OF_TEXT, PAD, TextEncoder, token_dtype
 
@@ -154,11 +154,11 @@ def encode_part(part: _Part, out: Path) -> dict[str, JSON]:
     from pipeline.tables.arrow import offsets_of, read_batch
 
     reference = open_reference(part.tokenizer)
-    engine, refused = open_trusted(part.tokenizer, part.engines)
+    engine, refused = choose_engine(part.tokenizer, part.engines)
     about: dict[str, JSON] = {"split": part.split, "engine": engine.name, "refused": refused}
     texts = read_batch(part.text).column("text")
     values, lengths = engine.encode_documents(texts)
-    if engine is not reference and (found := distrust(engine, reference, texts, values)):
+    if engine is not reference and (found := find_mismatch(engine, reference, texts, values)):
         return {**about, "differs": found}
     encoder = reference.encoder
     stream = end_documents(values, lengths, encoder.end_of_text)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -20,15 +20,19 @@ from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, MissingError
 from pipeline.executors.executor import Workers
 from pipeline.runtime.console import say
+from pipeline.runtime.hashing import JSON
 from pipeline.stage.definition import Job, Role, Stage
 from pipeline.stage.program import main_of
 from pipeline.tokenization.engines import UnsuitableError
 from pipeline.tokenization.fast_training import fast_merges, tokenizer_of
 from pipeline.tokenization.importing import TokenizerFile, Vocabulary, build_tokenizer, find_tokenizer, read_tokenizer
 from pipeline.tokenization.measures import measure, short_lines
-from pipeline.tokenization.pretokenizers import Pattern, build_pretokenizer, has_longer_piece
+from pipeline.tokenization.pretokenizers import Pattern, build_pretokenizer, has_longer_pretoken
 from pipeline.tokenization.text_encoder import CONTROL_TOKENS, TextEncoder, tokenizer_config
 from pipeline.tokenization.training_sample import Selection, read_bytes, read_texts, select
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _BYTES = 256
 _SHORTEST_CAP = 16
@@ -47,7 +51,7 @@ class _Learning:
     budget_bytes: int | None = None
     """text to learn from, at most: documents of the train split chosen by their content; none: all of it"""
     piece_bytes: int = 512
-    """longer pieces (an unbroken run of letters) are cut for learning, whose time grows with their square"""
+    """longer pre-tokens (an unbroken run of letters) are cut for learning, whose time grows with their square"""
 
     def __post_init__(self) -> None:
         if self.vocab_size < _BYTES + len(CONTROL_TOKENS):
@@ -110,9 +114,9 @@ def run(job: Job[TokenizerConfig, TokenizerExecution]) -> Artifact:
     corpus = job.inputs.get("corpus")
     with job.draft() as draft:
         if job.config.imported:
-            tokenizer, about = _imported(job.config)
+            tokenizer, about = _import(job.config)
         else:
-            tokenizer, about = _trained(job.config, corpus, job.execution.trainer, job.store)
+            tokenizer, about = _train(job.config, corpus, job.execution.trainer, job.store)
         text_size = tokenizer.get_vocab_size()
         tokenizer.save(str(draft.path / "tokenizer.json"))
         _write_json(draft.path / "tokenizer_config.json", tokenizer_config(text_size))
@@ -128,9 +132,9 @@ def run(job: Job[TokenizerConfig, TokenizerExecution]) -> Artifact:
     return draft.artifact
 
 
-def _trained(
+def _train(
     config: TokenizerConfig, corpus: Artifact | None, trainer: TrainerName, store: Store
-) -> tuple[Any, dict[str, Any]]:
+) -> "tuple[Tokenizer, dict[str, JSON]]":
     """Return the tokenizer that the train split teaches, and what the report says of its origin."""
     if corpus is None:
         raise MissingError(
@@ -139,17 +143,17 @@ def _trained(
         )
     taken = select(corpus, "train", config.budget_bytes)
     _say_selection(taken)
-    cut = has_longer_piece(config.pattern, read_bytes(corpus, "train", taken), config.piece_bytes)
+    cut = has_longer_pretoken(config.pattern, read_bytes(corpus, "train", taken), config.piece_bytes)
     tokenizer = None
     if trainer == "auto" and config.pattern == "gpt2" and taken.bytes >= _FAST_FROM_BYTES and not cut:
-        tokenizer = _trained_fast(config, read_texts(corpus, "train", taken), store)
+        tokenizer = _train_fast(config, read_texts(corpus, "train", taken), store)
     if tokenizer is None:
         tokenizer = train(read_texts(corpus, "train", taken), config, cut=cut)
     training = {name: value for name, value in vars(taken).items() if name != "last"}
     return tokenizer, {"asked_vocab_size": config.vocab_size, "pattern": config.pattern, "training": training}
 
 
-def _trained_fast(config: TokenizerConfig, texts: Iterable[list[str]], store: Store) -> Any | None:
+def _train_fast(config: TokenizerConfig, texts: Iterable[list[str]], store: Store) -> "Tokenizer | None":
     """Return the tokenizer with the merges that gigatoken learned; None when `tokenizers` has to."""
     merge_count = config.vocab_size - len(CONTROL_TOKENS) - _BYTES
     try:
@@ -166,7 +170,7 @@ def _say_selection(taken: Selection) -> None:
         say(f"learning from {share}, {taken.bytes / 1e6:.1f} of {taken.of_bytes / 1e6:.1f} MB")
 
 
-def _imported(config: TokenizerConfig) -> tuple[Any, dict[str, Any]]:
+def _import(config: TokenizerConfig) -> "tuple[Tokenizer, dict[str, JSON]]":
     """Return the tokenizer that was taken over, and what the report says of its origin.
 
     Raises ConfigError when a pattern was asked for and the file has another.
@@ -184,18 +188,18 @@ def _say_left_out(found: Vocabulary) -> None:
         say(f"left out, so that text never becomes one: {names}; the control tokens are {', '.join(CONTROL_TOKENS)}")
 
 
-def train(texts: Iterable[str] | Iterable[list[str]], config: TokenizerConfig, *, cut: bool = True) -> Any:
-    """Return a `tokenizers.Tokenizer` trained on `texts`, an item a document (or a list of them, which is faster).
+def train(texts: Iterable[str] | Iterable[list[str]], config: TokenizerConfig, *, cut: bool = True) -> "Tokenizer":
+    """Return a tokenizer trained on `texts`, an item a document (or a list of them, which is faster).
 
-    `cut` is false for text that is known to have no piece over `piece_bytes`: the same result, a sixth sooner.
+    `cut` is false for text that is known to have no pre-token over `piece_bytes`: the same result, a sixth sooner.
     No prefix, suffix or limited alphabet: with those the trainer's result changes from run to run.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
-    pieces = build_pretokenizer(config.pattern)
-    short = pre_tokenizers.Sequence([pieces, pre_tokenizers.FixedLength(config.piece_bytes)])
-    tokenizer.pre_tokenizer = short if cut else pieces
+    pretokenizer = build_pretokenizer(config.pattern)
+    capped = pre_tokenizers.Sequence([pretokenizer, pre_tokenizers.FixedLength(config.piece_bytes)])
+    tokenizer.pre_tokenizer = capped if cut else pretokenizer
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocab_size - len(CONTROL_TOKENS),
@@ -205,11 +209,11 @@ def train(texts: Iterable[str] | Iterable[list[str]], config: TokenizerConfig, *
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.pre_tokenizer = pieces
+    tokenizer.pre_tokenizer = pretokenizer
     return tokenizer
 
 
-def _write_json(path: Path, page: Any) -> None:
+def _write_json(path: Path, page: JSON) -> None:
     path.write_text(json.dumps(page, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -2,6 +2,11 @@
 
 The order is a function of the seed and a position, in O(1) memory, like that of a single source: it is the same for any
 number of processes, and a position is all that is needed to resume.
+
+Sources are not drawn by chance: a run would then see other shares than it was given, by the square root of its length.
+They come in a pattern of whole numbers that repeats, so that the shares are exact after each pattern and no rounding
+adds up; within it each source comes evenly spread, in the order in which Sainte-Laguë's method of proportional
+representation gives out seats: the j-th of m samples is due in the middle of the j-th m-th of the pattern.
 """
 
 from collections.abc import Sequence
@@ -19,7 +24,7 @@ MAX_PATTERN = 2**16
 """samples after which the sources come in the same pattern again, at most"""
 
 
-def whole_shares(weights: Sequence[float]) -> tuple[int, ...]:
+def whole_shares(weights: Sequence[int | float]) -> tuple[int, ...]:
     """Turn weights into whole numbers of samples of one pattern, in exactly their proportion where that is possible.
 
     0.7 and 0.3 become 7 and 3.  Weights with no common measure in MAX_PATTERN samples share these by largest remainder.
@@ -27,7 +32,7 @@ def whole_shares(weights: Sequence[float]) -> tuple[int, ...]:
     """
     if any(not 0 < weight < float("inf") for weight in weights):
         raise ConfigError(f"weights must be positive numbers, got {', '.join(map(str, weights))}.")
-    exact = [Fraction(repr(float(weight))) for weight in weights]
+    exact = [Fraction(repr(float(weight))) for weight in weights]  # 0.7 as it was typed, not the float next to it
     shares = [weight / sum(exact) for weight in exact]
     pattern = lcm(*(share.denominator for share in shares))
     if pattern <= MAX_PATTERN:
@@ -68,18 +73,20 @@ class Mixture:
         return sources, rounds * np.array(self.counts)[sources] + self._ranks[slots]
 
     @cached_property
-    def _times(self) -> Indices:
+    def _by_due_time(self) -> Indices:
         """Order the slots by when they are due: the j-th of m samples of a source at (j + 1/2) / m of the pattern."""
         due = np.concatenate([(2 * np.arange(count) + 1) / (2 * count) for count in self.counts])
         return np.argsort(due, kind="stable")
 
     @cached_property
     def _pattern(self) -> Indices:
-        return np.repeat(np.arange(len(self.counts)), self.counts)[self._times]
+        pattern: Indices = np.repeat(np.arange(len(self.counts)), self.counts)[self._by_due_time]
+        return pattern
 
     @cached_property
     def _ranks(self) -> Indices:
-        return np.concatenate([np.arange(count) for count in self.counts])[self._times]
+        ranks: Indices = np.concatenate([np.arange(count) for count in self.counts])[self._by_due_time]
+        return ranks
 
 
 @lru_cache(maxsize=16)

@@ -1,4 +1,9 @@
-"""Machinery: sample order: a seeded permutation in O(1) memory, a pure function of seed and position."""
+"""Machinery: sample order: a seeded permutation in O(1) memory, a pure function of seed and position.
+
+A shuffled list of samples costs memory that grows with the data, and what a library's shuffle gives changes between its
+releases.  Here position i of an epoch is a number computed from (seed, epoch, i) with integer arithmetic that is ours:
+any rank finds its samples without the others', and to resume is to know one position.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,9 +11,11 @@ from functools import lru_cache
 from typing import Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Int64, UInt64
 
-Indices: TypeAlias = NDArray[np.int64]
+Indices: TypeAlias = Int64[np.ndarray, " n"]
+"""numbers of samples"""
+Words: TypeAlias = UInt64[np.ndarray, " n"]
 
 BLOCK_SAMPLES = 4096
 """samples of an order that are computed at once: a permutation costs some forty calls of numpy, for one or for all"""
@@ -27,11 +34,12 @@ def derive_seed(*names: int | str) -> int:
 
 
 def permute(indices: Indices, size: int, seed: int) -> Indices:
-    """Map each index below `size` to another, one to one.
-
-    A balanced Feistel network (Luby and Rackoff, 1988) over the next even power of two, walked until the result is
-    below `size` again (Black and Rogaway, 2002).
-    """
+    """Map each index below `size` to another, one to one."""
+    # A Feistel network is one to one whatever its rounds compute, as each can be undone: no table, no collisions.
+    # Four rounds of a random function look random (Luby and Rackoff 1988, How to construct pseudorandom permutations);
+    # `_mix` is a cheap one, so there are two more.  The network permutes 2**(2 * half) numbers, at most four times
+    # `size` (or 4).  A result that is not below `size` is permuted again until one is (cycle walking: Black and Rogaway
+    # 2002, Ciphers with arbitrary finite domains): its cycle began below `size`, so it leads back there.
     half = max(1, (int(size - 1).bit_length() + 1) // 2)
     keys = [np.uint64(derive_seed(seed, "round", i)) for i in range(_ROUNDS)]
     result = _feistel(indices.astype(np.uint64), half, keys)
@@ -43,7 +51,7 @@ def permute(indices: Indices, size: int, seed: int) -> Indices:
     return result.astype(np.int64)
 
 
-def _feistel(values: NDArray[np.uint64], half: int, keys: list[np.uint64]) -> NDArray[np.uint64]:
+def _feistel(values: Words, half: int, keys: list[np.uint64]) -> Words:
     bits, mask = np.uint64(half), np.uint64(2**half - 1)
     left, right = values >> bits, values & mask
     for key in keys:
@@ -54,7 +62,7 @@ def _feistel(values: NDArray[np.uint64], half: int, keys: list[np.uint64]) -> ND
     return (left << bits) | right
 
 
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _mix(values: Words) -> Words:
     """Scramble the bits of each value, in place."""
     values ^= values >> np.uint64(30)
     values *= _MIX_1
@@ -84,9 +92,9 @@ class Order:
         while done < count:
             epoch, place = divmod(position + done, self.size)
             number, start = divmod(place, BLOCK_SAMPLES)
-            piece = _block(self.size, self.seed, epoch, number)[start : start + count - done]
-            samples[done : done + len(piece)] = piece
-            done += len(piece)
+            block = _block(self.size, self.seed, epoch, number)[start : start + count - done]
+            samples[done : done + len(block)] = block
+            done += len(block)
         return samples
 
 
@@ -100,6 +108,6 @@ def _block(size: int, seed: int, epoch: int, number: int) -> Indices:
     return samples
 
 
-def share_of(samples: Indices, rank: int, world_size: int) -> Indices:
-    """Return the part of a global batch that is rank's: consecutive, and as even as it can be."""
+def share_of(samples: Indices, rank: int, world_size: int) -> Int64[np.ndarray, " share"]:
+    """Return the slice of a global batch that is rank's: consecutive, and as even as it can be."""
     return np.array_split(samples, world_size)[rank]

@@ -9,21 +9,22 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from jaxtyping import Int32, UInt
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.errors import IntegrityError
 from pipeline.loading.order import Indices
-from pipeline.loading.shard_files import CheckedPaths, Opened, index_of
-from pipeline.loading.windows import NO_TOKEN, Tokens
+from pipeline.loading.shard_files import CheckedPaths, LazyFiles, index_of
+from pipeline.loading.windows import NO_TOKEN, DocumentIds, Rows
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """The rows of one file: ids [rows, context_length + 1], and row i's starts from offsets[i] to offsets[i + 1]."""
+class _File:
+    """The rows of one file; the documents of row i start at starts[offsets[i] : offsets[i + 1]]."""
 
-    ids: Tokens
-    starts: Tokens
-    offsets: Tokens
+    ids: UInt[np.ndarray, "rows window"]
+    starts: UInt[np.ndarray, " starts"]
+    offsets: Int32[np.ndarray, " rows+1"]
 
 
 class PackedWindows:
@@ -38,12 +39,12 @@ class PackedWindows:
         self._paths = CheckedPaths(shards, [row[0] for row in index])
         self._counts = [row[1] // (self.context_length + 1) for row in index]
         self._firsts = np.cumsum([0, *self._counts])
-        self._files = Opened(self._open)
+        self._files = LazyFiles(self._open)
 
     def __len__(self) -> int:
         return int(self._firsts[-1])
 
-    def gather(self, samples: Indices) -> Indices:
+    def gather(self, samples: Indices) -> Rows:
         """Return the rows `samples` in a fresh buffer, NO_TOKEN where there is padding."""
         rows = np.empty((len(samples), self.context_length + 1), dtype=np.int64)
         for row, (number, place) in zip(rows, self._places(samples), strict=True):
@@ -51,7 +52,7 @@ class PackedWindows:
         rows[rows == self._pad] = NO_TOKEN
         return rows
 
-    def document_ids(self, samples: Indices, rows: Indices) -> Indices:
+    def document_ids(self, samples: Indices, rows: Rows) -> DocumentIds:
         """Return by number which document each input (all but the last column) is read with, as for a stream.
 
         The end-of-text id before a document is read with it: see `document_ids` of `pipeline.loading.windows`.
@@ -67,7 +68,7 @@ class PackedWindows:
         numbers = np.searchsorted(self._firsts, samples, side="right") - 1
         return list(zip(numbers.tolist(), (samples - self._firsts[numbers]).tolist(), strict=True))
 
-    def _open(self, number: int) -> _Rows:
+    def _open(self, number: int) -> _File:
         from pipeline.tables.arrow import read_batch
 
         path = self._paths[number]
@@ -76,7 +77,7 @@ class PackedWindows:
         flat = ids.values.to_numpy(zero_copy_only=True)
         if len(batch) != self._counts[number] or len(flat) != len(batch) * (self.context_length + 1):
             raise _misfit(path, len(batch), len(flat), self._counts[number], self.context_length)
-        return _Rows(
+        return _File(
             ids=flat.reshape(len(batch), -1),
             starts=starts.values.to_numpy(zero_copy_only=True),
             offsets=starts.offsets.to_numpy(zero_copy_only=True),

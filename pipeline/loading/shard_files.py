@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.errors import DataError
@@ -14,7 +14,7 @@ MAX_OPEN_SHARDS = 2**14
 """files mapped at once; a map holds no file descriptor, and Linux allows a process 65,530 maps"""
 
 
-class Opened(dict[int, T], Generic[T]):
+class LazyFiles(dict[int, T], Generic[T]):
     """What was made of numbered files, each opened when it is first asked for; the oldest goes when it is full."""
 
     def __init__(self, open_file: Callable[[int], T], limit: int = MAX_OPEN_SHARDS) -> None:
@@ -28,6 +28,7 @@ class Opened(dict[int, T], Generic[T]):
         return self[number]
 
 
+@runtime_checkable
 class Paths(Protocol):
     """Files by number; what a list of paths is too."""
 

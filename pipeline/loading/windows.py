@@ -3,17 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Int64, UInt
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.errors import ConfigError, IntegrityError
 from pipeline.loading.order import Indices
-from pipeline.loading.shard_files import CheckedPaths, Opened, Paths, index_of
+from pipeline.loading.shard_files import CheckedPaths, LazyFiles, Paths, index_of
 
-Tokens: TypeAlias = NDArray[Any]
+StoredTokens: TypeAlias = UInt[np.ndarray, " tokens"]
+"""as they lie in a file: uint16 or uint32"""
+Rows: TypeAlias = Int64[np.ndarray, "n window"]
+"""token ids of windows: context_length inputs, and the target of the last one"""
+DocumentIds: TypeAlias = Int64[np.ndarray, "n inputs"]
 
 NO_TOKEN = -1
 """what stands in a row where there is no token"""
@@ -30,7 +34,7 @@ class TokenStream:
         self._paths, self.end_of_text = paths, end_of_text
         self._lengths = lengths or [len(_tokens_in(paths[number])) for number in range(len(paths))]
         self._starts = np.cumsum([0, *self._lengths])
-        self._shards = Opened(self._open)
+        self._shards = LazyFiles(self._open)
 
     @classmethod
     def of(cls, shards: Artifact, split: str) -> "TokenStream":
@@ -42,34 +46,34 @@ class TokenStream:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def read(self, start: int, stop: int) -> Indices:
-        """Return the tokens start..stop-1 as int64; they may lie in several shards."""
+    def read(self, start: int, stop: int) -> Int64[np.ndarray, " tokens"]:
+        """Return the tokens start..stop-1; they may lie in several shards."""
         tokens = np.empty(stop - start, dtype=np.int64)
         shard = int(np.searchsorted(self._starts, start, side="right")) - 1
         done = 0
         while done < len(tokens):
             offset = start + done - int(self._starts[shard])
-            piece = self._shards[shard][offset : offset + len(tokens) - done]
-            tokens[done : done + len(piece)] = piece
-            done += len(piece)
+            span = self._shards[shard][offset : offset + len(tokens) - done]
+            tokens[done : done + len(span)] = span
+            done += len(span)
             shard += 1
         return tokens
 
-    def read_rows(self, starts: Indices, length: int) -> Indices:
-        """Return the `length` tokens from each of `starts` on, as int64 rows in a fresh buffer."""
+    def read_rows(self, starts: Indices, length: int) -> Rows:
+        """Return the `length` tokens from each of `starts` on, as rows in a fresh buffer."""
         numbers = np.searchsorted(self._starts, starts, side="right") - 1
         offsets = (starts - self._starts[numbers]).tolist()
         shards = self._shards
-        pieces = [shards[i][start : start + length] for i, start in zip(numbers.tolist(), offsets, strict=True)]
-        tokens = np.concatenate(pieces or [starts], dtype=np.int64)  # no pieces: no starts either
+        spans = [shards[i][start : start + length] for i, start in zip(numbers.tolist(), offsets, strict=True)]
+        tokens = np.concatenate(spans or [starts], dtype=np.int64)  # no spans: no starts either
         if len(tokens) < len(starts) * length:  # some row goes on in the next shard
-            whole = zip(pieces, starts.tolist(), strict=True)
+            whole = zip(spans, starts.tolist(), strict=True)
             tokens = np.concatenate(
                 [p if len(p) == length else self.read(s, s + length) for p, s in whole], dtype=np.int64
             )
         return tokens.reshape(-1, length)
 
-    def _open(self, number: int) -> Tokens:
+    def _open(self, number: int) -> StoredTokens:
         path = self._paths[number]
         tokens = _tokens_in(path)
         if len(tokens) != self._lengths[number]:
@@ -77,18 +81,18 @@ class TokenStream:
         return tokens
 
 
-def _tokens_in(path: Path) -> Tokens:
+def _tokens_in(path: Path) -> StoredTokens:
     from pipeline.tables.arrow import read_batch
 
     # A plain array: slicing one of numpy's memory maps costs ten times as much.
-    tokens: Tokens = read_batch(path).column("input_ids").values.to_numpy(zero_copy_only=True)
+    tokens: np.ndarray = read_batch(path).column("input_ids").values.to_numpy(zero_copy_only=True)
     return tokens
 
 
 # --- windows -------------------------------------------------------------------------------------------------
 
 
-def document_ids(rows: Indices, end_of_text: int) -> Indices:
+def document_ids(rows: Rows, end_of_text: int) -> DocumentIds:
     """Return by number which document each input (all but the last column) is read with.
 
     The end-of-text id after a document is its last target and the first input of the next one: what follows it is
@@ -109,10 +113,10 @@ class WindowSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def gather(self, samples: Indices) -> Indices:
+    def gather(self, samples: Indices) -> Rows:
         """Return the windows `samples` as rows of context_length + 1 tokens, in a fresh buffer."""
 
-    def document_ids(self, samples: Indices, rows: Indices) -> Indices:
+    def document_ids(self, samples: Indices, rows: Rows) -> DocumentIds:
         """Return by number which document each input of the gathered rows is read with."""
 
 
@@ -139,11 +143,11 @@ class Windows:
     def __len__(self) -> int:
         return (len(self.stream) - 1 - self.context_length) // self.stride + 1
 
-    def gather(self, samples: Indices) -> Indices:
+    def gather(self, samples: Indices) -> Rows:
         """Return the windows `samples` as rows of context_length + 1 tokens, in a fresh buffer."""
         return self.stream.read_rows(samples * self.stride, self.context_length + 1)
 
-    def document_ids(self, samples: Indices, rows: Indices) -> Indices:
+    def document_ids(self, samples: Indices, rows: Rows) -> DocumentIds:
         """Return by number which document each input of the gathered rows is read with."""
         return document_ids(rows, self.stream.end_of_text)
 
@@ -160,7 +164,7 @@ class CoveringWindows:
     def __len__(self) -> int:
         return -(-max(0, len(self.stream) - 1) // self.context_length)
 
-    def gather(self, samples: Indices) -> Indices:
+    def gather(self, samples: Indices) -> Rows:
         """Return the windows `samples` as rows of context_length + 1, NO_TOKEN after the end of the stream."""
         rows = np.full((len(samples), self.context_length + 1), NO_TOKEN, dtype=np.int64)
         for row, start in zip(rows, (samples * self.context_length).tolist(), strict=True):
@@ -168,6 +172,6 @@ class CoveringWindows:
             row[: len(tokens)] = tokens
         return rows
 
-    def document_ids(self, samples: Indices, rows: Indices) -> Indices:
+    def document_ids(self, samples: Indices, rows: Rows) -> DocumentIds:
         """Return by number which document each input of the gathered rows is read with."""
         return document_ids(rows, self.stream.end_of_text)

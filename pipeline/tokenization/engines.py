@@ -1,9 +1,10 @@
 """Machinery: encode many documents fast, with the very ids that `tokenizers` gives.
 
 `tokenizers` is the reference and the fallback.  A faster engine is used when it is installed, when it says that it can
-do this tokenizer, and when it gives the same ids as the reference on `hard_texts`; whoever encodes a part also compares
-a sample of that part and counts its bytes (`distrust`).  What this promises: an engine that differs on a hard text or
-on a sample never writes a byte, and every character of Unicode is cut as the reference cuts it (a test tries them all).
+do this tokenizer, and when it gives the same ids as the reference on `probe_texts`; whoever encodes a part then
+compares a sample of it and counts its bytes (see `agreement`).  What this promises: an engine that differs on a probe
+text or on a sample never writes a byte, and every character of Unicode is cut as the reference cuts it (a test tries
+them all).
 """
 
 import json
@@ -12,13 +13,23 @@ from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from pipeline.errors import UnavailableError
 from pipeline.runtime.provenance import version_of
 from pipeline.tokenization.pretokenizers import GPT2
 from pipeline.tokenization.text_encoder import TextEncoder, token_dtype
-from pipeline.tokenization.unicode_17 import documents_with_newer_letters
+from pipeline.tokenization.unicode_17 import documents_with_unicode_17
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from jaxtyping import Int64, UInt, UInt32
+
+    Documents: TypeAlias = pa.StringArray | list[str]
+    TokenIds: TypeAlias = UInt[np.ndarray, " tokens"]
+    """uint16 or uint32: see `token_dtype`"""
+    Lengths: TypeAlias = Int64[np.ndarray, " documents"]
 
 EncoderName: TypeAlias = Literal["auto", "tokenizers", "tiktoken", "gigatoken"]
 REFERENCE = "tokenizers"
@@ -28,6 +39,8 @@ FAST = ("gigatoken", "tiktoken")
 # `tokenizers` takes some 50 bytes of memory for each byte of the batch that it encodes.
 _BATCH_CHARACTERS = 2**18
 _CHECK_BYTES = 2**20
+"""how much text is encoded between two looks at the memory that the cache takes"""
+_CHUNK_TOKENS = 2**20
 CACHE_BYTES = 3 * 2**25
 """how much memory a cache of words may take before it is dropped"""
 
@@ -41,15 +54,12 @@ class Engine(Protocol):
 
     name: str
 
-    def encode_documents(self, documents: Any) -> tuple[Any, Any]:
-        """Return all ids one after the other, without control ids, and the number of ids of each document.
-
-        `documents` is a pyarrow StringArray or a list of str; the ids are uint16 or uint32, the lengths int64.
-        """
+    def encode_documents(self, documents: "Documents") -> "tuple[TokenIds, Lengths]":
+        """Return all ids one after the other, without control ids, and the number of ids of each document."""
         ...
 
 
-def open_encoder(folder: Path, engine: str) -> Engine:
+def open_engine(folder: Path, engine: str) -> Engine:
     """Open an engine on the two files of a tokenizer; the same object when asked again.
 
     Raises UnsuitableError when it cannot do this tokenizer.
@@ -58,9 +68,9 @@ def open_encoder(folder: Path, engine: str) -> Engine:
 
 
 @lru_cache(maxsize=1)
-def open_reference(folder: Path) -> "Reference":
+def open_reference(folder: Path) -> "ReferenceEncoder":
     """Open the reference on the two files of a tokenizer."""
-    return Reference(folder)
+    return ReferenceEncoder(folder)
 
 
 @lru_cache(maxsize=1)
@@ -90,7 +100,7 @@ def engines_for(asked: EncoderName) -> tuple[str, ...]:
 # --- the engines ---------------------------------------------------------------------------------------------
 
 
-class Reference:
+class ReferenceEncoder:
     """`tokenizers` in small batches."""
 
     name = REFERENCE
@@ -99,21 +109,22 @@ class Reference:
         self.encoder = TextEncoder(folder)
         self._dtype = token_dtype(self.encoder.vocab_size)
 
-    def encode_documents(self, documents: Any) -> tuple[Any, Any]:
+    def encode_documents(self, documents: "Documents") -> "tuple[TokenIds, Lengths]":
         import numpy as np
 
         batches = (self.encoder.encode_batch(batch) for batch in _batches(documents))
-        return _joined([np.array(ids, dtype=self._dtype) for batch in batches for ids in batch], self._dtype)
+        return _concatenate([np.array(ids, dtype=self._dtype) for batch in batches for ids in batch], self._dtype)
 
     @cached_property
-    def _widths(self) -> Any:
+    def _token_bytes(self) -> "UInt32[np.ndarray, ' vocab']":
         import numpy as np
 
         return np.array(self.encoder.token_lengths, dtype=np.uint32)
 
-    def count_bytes(self, values: Any) -> int:
+    def count_bytes(self, values: "TokenIds") -> int:
         """Return how many bytes of text these ids stand for."""
-        return sum(int(self._widths[values[i : i + 2**20]].sum()) for i in range(0, len(values), 2**20))
+        chunks = (values[i : i + _CHUNK_TOKENS] for i in range(0, len(values), _CHUNK_TOKENS))
+        return sum(int(self._token_bytes[chunk].sum()) for chunk in chunks)
 
 
 class Tiktoken:
@@ -137,10 +148,10 @@ class Tiktoken:
         except ValueError as error:
             raise UnsuitableError(f"tiktoken cannot read the pattern: {error}") from error
 
-    def encode_documents(self, documents: Any) -> tuple[Any, Any]:
-        return _joined([self._encode(text) for batch in _batches(documents) for text in batch], self._dtype)
+    def encode_documents(self, documents: "Documents") -> "tuple[TokenIds, Lengths]":
+        return _concatenate([self._encode(text) for batch in _batches(documents) for text in batch], self._dtype)
 
-    def _encode(self, text: str) -> Any:
+    def _encode(self, text: str) -> "TokenIds":
         import numpy as np
 
         try:
@@ -150,10 +161,10 @@ class Tiktoken:
 
 
 class Gigatoken:
-    """`gigatoken`, made anew whenever its cache of words has grown too large.
+    """`gigatoken`, opened again whenever its cache of words has grown too large.
 
-    It cuts words by a newer Unicode than `tokenizers`, so a document with one of the letters that differ is encoded by
-    the reference.  That these are all was found by trying every character with the versions of `COMPARED`.
+    It cuts words by Unicode 17 and `tokenizers` by Unicode 16, so a document with a letter or digit that Unicode 17
+    added is encoded by the reference.  That no other character differs was found by trying all, with `COMPARED`.
     """
 
     name = "gigatoken"
@@ -165,33 +176,37 @@ class Gigatoken:
         self._dtype = token_dtype(self._reference.encoder.vocab_size)
         self._cache_bytes = cache_bytes
         self.restarts = 0
-        self._unchecked = 0
-        self._engine = self._made()
-        self._base = _private_bytes()
+        self._bytes_since_check = 0
+        self._engine = self._open()
+        self._bytes_when_opened = _private_bytes()
 
-    def encode_documents(self, documents: Any) -> tuple[Any, Any]:
+    def encode_documents(self, documents: "Documents") -> "tuple[TokenIds, Lengths]":
         from pipeline.tables.arrow import bytes_of, offsets_of
 
-        ids: list[Any] = []
-        texts = _column(documents)
-        newer = set(documents_with_newer_letters(texts.buffers()[2] or b"", offsets_of(texts)))
+        ids: list[TokenIds] = []
+        texts = _as_column(documents)
+        too_new = set(documents_with_unicode_17(texts.buffers()[2] or b"", offsets_of(texts)))
         for number, document in enumerate(bytes_of(texts)):
-            if number in newer:
+            if number in too_new:
                 ids.append(self._reference.encode_documents([str(document, "utf-8")])[0])
                 continue
             # One by one: for a batch it would import awkward, which takes longer than encoding a part.
             ids.append(self._engine.encode(bytes(document)))
-            self._unchecked += len(document)
-            if self._unchecked > _CHECK_BYTES:
-                self._unchecked = 0
-                if _private_bytes() - self._base > self._cache_bytes + 4 * sum(map(len, ids)):
-                    self._engine = None  # frees the old one first
-                    self._engine = self._made()
-                    self._base = _private_bytes() - 4 * sum(map(len, ids))
-                    self.restarts += 1
-        return _joined(ids, self._dtype)
+            self._bytes_since_check += len(document)
+            if self._bytes_since_check > _CHECK_BYTES:
+                self._bytes_since_check = 0
+                self._drop_large_cache(4 * sum(map(len, ids)))
+        return _concatenate(ids, self._dtype)
 
-    def _made(self) -> Any:
+    def _drop_large_cache(self, result_bytes: int) -> None:
+        """Open the engine again when this process has grown by more than the cache may take and the ids so far do."""
+        if _private_bytes() - self._bytes_when_opened > self._cache_bytes + result_bytes:
+            self._engine = None  # its memory is given back before another one takes as much
+            self._engine = self._open()
+            self._bytes_when_opened = _private_bytes() - result_bytes
+            self.restarts += 1
+
+    def _open(self) -> Any:
         import gigatoken
 
         try:
@@ -219,27 +234,26 @@ def _private_bytes() -> int:
     return int(info.rss - getattr(info, "shared", 0))
 
 
-def _joined(ids: list[Any], dtype: str) -> tuple[Any, Any]:
+def _concatenate(ids: "list[TokenIds]", dtype: str) -> "tuple[TokenIds, Lengths]":
     import numpy as np
 
     lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
     return np.concatenate([np.empty(0, dtype=dtype), *ids], dtype=dtype, casting="unsafe"), lengths
 
 
-def _column(documents: Any) -> Any:
-    """Return documents as a StringArray."""
+def _as_column(documents: "Documents") -> "pa.StringArray":
     from pipeline.tables.arrow import strings
 
     return strings(documents) if isinstance(documents, list) else documents
 
 
-def _batches(documents: Any) -> Iterator[list[str]]:
+def _batches(documents: "Documents") -> Iterator[list[str]]:
     """Yield the documents in order, some at a time, so that a batch is small or one document."""
     from pipeline.tables.arrow import bytes_of
 
     batch: list[str] = []
     size = 0
-    for document in bytes_of(_column(documents)):
+    for document in bytes_of(_as_column(documents)):
         if batch and size + len(document) > _BATCH_CHARACTERS:
             yield batch
             batch, size = [], 0
@@ -277,7 +291,7 @@ def _check_ranks(model: dict[str, Any]) -> None:
         model.get(key) for key in ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix")
     )
     pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
-    made = [model["vocab"].get("".join(pair), -1) for pair in pairs]
-    in_order = all(a < b for a, b in pairwise(made))
-    if not plain or not in_order or len(made) + 256 != len(model["vocab"]):
+    merged = [model["vocab"].get("".join(pair), -1) for pair in pairs]
+    in_order = all(a < b for a, b in pairwise(merged))
+    if not plain or not in_order or len(merged) + 256 != len(model["vocab"]):
         raise UnsuitableError("the ids do not follow the order of the merges")

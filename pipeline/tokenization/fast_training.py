@@ -1,10 +1,14 @@
-"""Machinery: learn merges with gigatoken where that gives the very merges of `tokenizers`, several times sooner.
+"""Machinery: learn BPE merges with gigatoken where they are the very merges of `tokenizers`, several times sooner.
 
-It may be used when it is of a version that was compared, for GPT-2's pattern and text without the letters that only it
-knows (see `engines`).  Then both count the same pieces, and what is left to differ is the order of pairs that are
-seen equally often: that is compared on tie-rich texts and on a sample of the corpus itself, every time; tests compare
-many more.  gigatoken knows no minimum frequency, but pairs are merged in falling order of theirs, so a vocabulary
-whose last pair was frequent enough is the same with and without one.
+Why they are equal: what BPE learns (Sennrich et al. 2016) follows from how often each pre-token is seen, and from
+which of several equally frequent pairs comes first.  The counts are equal where the pre-tokens are: for GPT-2's
+pattern, in the versions that were compared, on text without the characters that Unicode 17 added (see `engines`).  The
+order of ties is promised nowhere; it is compared on tie-rich texts and on a sample of the corpus itself, every time,
+and tests compare many more.  gigatoken knows no minimum frequency, but pairs are merged in falling order of theirs, so
+a vocabulary whose last pair was frequent enough is the same with and without one.
+
+Where it is not trusted, `tokenizers` learns: another pattern, another version, a character of Unicode 17, a pre-token
+over the cap on length (which gigatoken does not have), too few frequent pairs, or any difference in a comparison.
 """
 
 import json
@@ -15,11 +19,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.tokenization.engines import UnsuitableError, check_versions
 from pipeline.tokenization.text_encoder import byte_of_symbol
-from pipeline.tokenization.unicode_17 import holds_newer_letter
+from pipeline.tokenization.unicode_17 import holds_unicode_17
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 SEPARATOR = b"\xff\xfe\xff"
 """between documents: bytes that are in no UTF-8"""
@@ -43,19 +50,19 @@ def fast_merges(texts: Iterable[list[str]], merge_count: int, min_frequency: int
         _check_equal(corpus, 400)
     path = scratch / "texts.bin"
     _check_equal(_write_texts(texts, path), 1000)
-    merges = _up_to(_learned(path, merge_count), merge_count)
-    if not _is_seen_often(path, merges, max(1, min_frequency)):
+    merges = _first_making(merge_count, _train(path, merge_count))
+    if not _last_is_frequent(path, merges, max(1, min_frequency)):
         raise UnsuitableError("the text has too few pairs that are frequent enough")
     return merges
 
 
-def _learned(texts: Path | bytes, merge_count: int) -> Merges:
+def _train(texts: Path | bytes, merge_count: int) -> Merges:
     """Return the merges that gigatoken learns from a file or from bytes, some more than asked for."""
     import gigatoken
 
     in_memory = isinstance(texts, bytes)
     source = texts if in_memory else gigatoken.TextFileSource([str(texts)], separator=SEPARATOR)
-    with _silenced():
+    with _discard_output():
         _, merges = gigatoken.train_bpe(
             source, 256 + merge_count + _SURPLUS, [], separator=SEPARATOR if in_memory else None
         )
@@ -63,25 +70,25 @@ def _learned(texts: Path | bytes, merge_count: int) -> Merges:
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
-    """Keep what a library writes past Python, to the process's own stdout and stderr, from the person."""
+def _discard_output() -> Iterator[None]:
+    """Discard what a library writes past Python, to the process's own stdout and stderr."""
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = [os.dup(1), os.dup(2)]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    copies = [os.dup(1), os.dup(2)]
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
         yield
     finally:
-        for descriptor, copy in enumerate(kept, 1):
+        for descriptor, copy in enumerate(copies, 1):
             os.dup2(copy, descriptor)
             os.close(copy)
-        os.close(nowhere)
+        os.close(null)
 
 
-def _up_to(merges: Merges, tokens: int) -> Merges:
-    """Return the merges that make so many different tokens: two merges may make the same one."""
+def _first_making(tokens: int, merges: Merges) -> Merges:
+    """Return the first merges, as many as make `tokens` different tokens: two merges may make the same one."""
     seen: set[bytes] = set()
     for count, (left, right) in enumerate(merges, 1):
         seen.add(left + right)
@@ -124,20 +131,20 @@ def _check_equal(texts: list[str], merge_count: int) -> None:
     """Raise UnsuitableError when gigatoken learns other merges from these texts; it goes on where nothing is left."""
     theirs = reference_merges(texts, merge_count)
     data = SEPARATOR.join(text.encode("utf-8") for text in texts)
-    ours = _learned(data, merge_count)
+    ours = _train(data, merge_count)
     if ours[: len(theirs)] != theirs:
         raise UnsuitableError(f"gigatoken learns other merges than `tokenizers` from texts like {texts[0][:40]!r}")
 
 
 def _write_texts(texts: Iterable[list[str]], path: Path) -> list[str]:
-    """Write the texts to a file, looking for letters that are read differently; return the first as a sample."""
+    """Write the texts to a file, looking for characters of Unicode 17; return the first texts as a sample."""
     sample: list[str] = []
     size = 0
     with path.open("wb") as out:
         for batch in texts:
             for text in batch:
                 data = text.encode("utf-8")
-                if holds_newer_letter(data):
+                if holds_unicode_17(data):
                     raise UnsuitableError("the text has letters that only gigatoken knows for letters")
                 out.write(data)
                 out.write(SEPARATOR)
@@ -147,7 +154,7 @@ def _write_texts(texts: Iterable[list[str]], path: Path) -> list[str]:
     return sample
 
 
-def _is_seen_often(path: Path, merges: Merges, times: int) -> bool:
+def _last_is_frequent(path: Path, merges: Merges, times: int) -> bool:
     """Tell whether the last pair was seen `times` times when it was merged.
 
     So often its token stands in the text in the end: no later merge takes it up.
@@ -166,15 +173,15 @@ def _is_seen_often(path: Path, merges: Merges, times: int) -> bool:
 
 
 def _documents(path: Path) -> Iterator[bytes]:
-    """Yield the documents of a file, reading a piece of it at a time."""
+    """Yield the documents of a file, reading a chunk of it at a time."""
     rest = b""
     with path.open("rb") as file:
-        while data := file.read(2**22):
-            *documents, rest = (rest + data).split(SEPARATOR)
+        while chunk := file.read(2**22):
+            *documents, rest = (rest + chunk).split(SEPARATOR)
             yield from documents
 
 
-def tokenizer_of(merges: Merges) -> Any:
+def tokenizer_of(merges: Merges) -> "Tokenizer":
     """Return a `tokenizers.Tokenizer` of GPT-2's pattern with these merges, its ids as the trainer gives them."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 

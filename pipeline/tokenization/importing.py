@@ -11,15 +11,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts.identity import SHORT
 from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, DataError, IntegrityError, MissingError
 from pipeline.runtime.hash_cache import HashMemory
-from pipeline.runtime.hashing import sha256_of_file
+from pipeline.runtime.hashing import JSON, sha256_of_file
 from pipeline.tokenization.pretokenizers import KNOWN, build_pretokenizer, name_of
 from pipeline.tokenization.text_encoder import byte_of_symbol
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _MOST_BYTES = 2**28
 RANKS = {
@@ -48,8 +51,8 @@ class Vocabulary:
     """pairs in the order in which they are merged"""
     pattern: str
     """a name in `pretokenizers.KNOWN`"""
-    whole_pieces: bool = False
-    """a piece that is a token is that token, whatever the merges say (tiktoken does so)"""
+    ignore_merges: bool = False
+    """a pre-token that is a token is that token, whatever the merges say (tiktoken does so)"""
     left_out: tuple[str, ...] = ()
     """control and added tokens of the original, which text never becomes here"""
 
@@ -144,8 +147,8 @@ def _read_tokenizer_json(path: Path) -> Vocabulary:
     ids = _ids_of(model.get("vocab"), path)
     pairs = [_pair_of(entry, path, n) for n, entry in enumerate(model["merges"], 1)]
     added = [entry.get("content") for entry in page.get("added_tokens") or [] if isinstance(entry, dict)]
-    whole = model.get("ignore_merges") is True
-    return _checked(ids, pairs, pattern, {str(token) for token in added}, path, whole_pieces=whole)
+    ignore_merges = model.get("ignore_merges") is True
+    return _checked(ids, pairs, pattern, {str(token) for token in added}, path, ignore_merges=ignore_merges)
 
 
 def _check_steps(page: dict[str, Any], model: dict[str, Any], path: Path) -> str:
@@ -175,12 +178,12 @@ def _read_ranks(path: Path, pattern: str) -> Vocabulary:
         token, _, rank = line.partition(" ")
         try:
             data = base64.b64decode(token, validate=True)
-            ranks_of_line = int(rank)
+            rank_of_token = int(rank)
         except (ValueError, binascii.Error):
             raise DataError(f"{path}:{number} is not `BASE64 RANK`: {line[:40]!r}.") from None
         if data in ranks:
             raise DataError(f"{path}:{number} names the token {data!r} a second time.")
-        ranks[data] = ranks_of_line
+        ranks[data] = rank_of_token
     symbols = {byte: symbol for symbol, byte in byte_of_symbol().items()}
 
     def written(data: bytes) -> str:
@@ -188,33 +191,34 @@ def _read_ranks(path: Path, pattern: str) -> Vocabulary:
 
     ids = {written(data): rank for data, rank in ranks.items()}
     pairs = [(written(left), written(right)) for left, right in _merges_of(ranks, path)]
-    return _checked(ids, pairs, pattern, set(), path, whole_pieces=True)
+    return _checked(ids, pairs, pattern, set(), path, ignore_merges=True)
 
 
 def _merges_of(ranks: dict[bytes, int], path: Path) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the two parts that each token is merged from, in the order of the ranks.
+    """Yield the two sides that each token is merged from, in the order of the ranks.
 
     They are what is left of the token's bytes when the pair of the lowest rank is merged as long as that rank is
     below the token's own.
     """
     for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
         if len(token) > 1:
-            parts = _merged(token, ranks, rank)
-            if len(parts) != 2:
+            sides = _merged(token, ranks, rank)
+            if len(sides) != 2:
                 raise DataError(f"{path}: no two tokens of lower rank make the token {token!r} (rank {rank}).")
-            yield parts[0], parts[1]
+            yield sides[0], sides[1]
 
 
 def _merged(token: bytes, ranks: dict[bytes, int], below: int) -> list[bytes]:
-    parts = [token[i : i + 1] for i in range(len(token))]
-    while len(parts) > 1:
-        found = [ranks.get(left + right, below) for left, right in pairwise(parts)]
+    """Return what is left of a token's bytes when pairs are merged whose rank is below its own, the lowest first."""
+    tokens = [token[i : i + 1] for i in range(len(token))]
+    while len(tokens) > 1:
+        found = [ranks.get(left + right, below) for left, right in pairwise(tokens)]
         lowest = min(found)
         if lowest >= below:
             break
         at = found.index(lowest)
-        parts[at : at + 2] = [parts[at] + parts[at + 1]]
-    return parts
+        tokens[at : at + 2] = [tokens[at] + tokens[at + 1]]
+    return tokens
 
 
 # --- checks --------------------------------------------------------------------------------------------------
@@ -227,7 +231,7 @@ def _checked(
     extra: Iterable[str],
     path: Path,
     *,
-    whole_pieces: bool = False,
+    ignore_merges: bool = False,
 ) -> Vocabulary:
     """Leave out the `extra` tokens, and check that the rest is a byte-level BPE with ids 0, 1, 2, …"""
     left_out = sorted(set(extra), key=lambda token: ids.get(token, len(ids)))
@@ -243,11 +247,11 @@ def _checked(
     for left, right in merges:
         if left not in ids or right not in ids or left + right not in ids:
             raise DataError(
-                f"{path}: the merge of {left!r} and {right!r} has a part or a result that is no text token."
+                f"{path}: the merge of {left!r} and {right!r} has a side or a result that is no text token."
             )
     if len(set(merges)) != len(merges):
         raise DataError(f"{path}: a merge is there twice.")
-    return Vocabulary(ids=ids, merges=merges, pattern=pattern, whole_pieces=whole_pieces, left_out=tuple(left_out))
+    return Vocabulary(ids=ids, merges=merges, pattern=pattern, ignore_merges=ignore_merges, left_out=tuple(left_out))
 
 
 def _check_bytes(ids: dict[str, int], path: Path) -> None:
@@ -259,7 +263,7 @@ def _check_bytes(ids: dict[str, int], path: Path) -> None:
         raise DataError(f"{path}: no token stands for the byte {min(missing)}; not every text could be encoded.")
 
 
-def _ids_of(page: Any, path: Path) -> dict[str, int]:
+def _ids_of(page: JSON, path: Path) -> dict[str, int]:
     if not isinstance(page, dict) or not page:
         raise DataError(f"{path} has no table of tokens and their ids.")
     for token, i in page.items():
@@ -268,14 +272,14 @@ def _ids_of(page: Any, path: Path) -> dict[str, int]:
     return dict(page)
 
 
-def _pair_of(entry: Any, path: Path, number: int) -> tuple[str, str]:
-    parts = entry.split(" ") if isinstance(entry, str) else entry
-    if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(part, str) and part for part in parts):
+def _pair_of(entry: JSON, path: Path, number: int) -> tuple[str, str]:
+    pair = entry.split(" ") if isinstance(entry, str) else entry
+    if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(side, str) and side for side in pair):
         raise DataError(f"{path}: merge {number} is not a pair of tokens: {str(entry)[:40]!r}.")
-    return parts[0], parts[1]
+    return pair[0], pair[1]
 
 
-def _type_of(page: Any) -> str:
+def _type_of(page: JSON) -> str:
     return "none" if page is None else str(page.get("type") if isinstance(page, dict) else page)[:40]
 
 
@@ -289,7 +293,7 @@ def _read_text(path: Path) -> str:
         raise DataError(f"{path} is not UTF-8 at byte {error.start}.") from None
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path) -> JSON:
     """Read strict JSON: a key that is there twice would silently win over the first."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -306,11 +310,11 @@ def _read_json(path: Path) -> Any:
         raise DataError(f"{path} is not JSON that can be read: {str(error)[:120]}.") from None
 
 
-def build_tokenizer(vocabulary: Vocabulary) -> Any:
+def build_tokenizer(vocabulary: Vocabulary) -> "Tokenizer":
     """Return the `tokenizers.Tokenizer` of a vocabulary, without normalizer, added tokens or post-processor."""
     from tokenizers import Tokenizer, decoders, models
 
-    model = models.BPE(vocab=vocabulary.ids, merges=vocabulary.merges, ignore_merges=vocabulary.whole_pieces)
+    model = models.BPE(vocab=vocabulary.ids, merges=vocabulary.merges, ignore_merges=vocabulary.ignore_merges)
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = build_pretokenizer(vocabulary.pattern)
     tokenizer.decoder = decoders.ByteLevel()

@@ -1,7 +1,7 @@
 """Machinery: measure a tokenizer: bytes per token, vocabulary use, numbers, and that text comes back."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ MEASURED_BYTES = 2**22
 """of each split, at most: about a million tokens"""
 HARDLY = 5
 """an id that the measured text holds less often than this is hardly used"""
-HARD_TEXTS = {
+PROBE_TEXTS = {
     "empty": "",
     "spaces and line ends": "  \t \r\n\n \r   ",
     "NUL and control characters": "\x00\x01\x07\x1b[0m\x7f\x85",
@@ -128,7 +128,8 @@ def fit_by_source(corpus: Artifact, split: str, count_tokens: Callable[[list[str
     return found
 
 
-def sum_of(fits: Any) -> Fit:
+def sum_of(fits: Iterable[Fit]) -> Fit:
+    """Add up what was counted."""
     total = Fit()
     for fit in fits:
         for name, value in vars(fit).items():
@@ -143,17 +144,17 @@ def longest_tokens(encoder: TextEncoder, count: int = 20) -> list[str]:
 
 
 def check_round_trip(encoder: TextEncoder) -> dict[str, JSON]:
-    """Check that every byte has an id of its own and that hard text comes back; return what was checked.
+    """Check that every byte has an id of its own and that the probe texts come back; return what was checked.
 
     Raises DataError naming what does not.
     """
     known = set(encoder.token_bytes)
     if missing := [byte for byte in range(256) if bytes([byte]) not in known]:
         raise DataError(f"the tokenizer has no id for the byte {missing[0]}: not every text could be encoded.")
-    for name, text in HARD_TEXTS.items():
+    for name, text in PROBE_TEXTS.items():
         if (found := encoder.decode(encoder.encode(text))) != text:
             raise DataError(f"the tokenizer does not give back a text ({name}): {text[:40]!r} became {found[:40]!r}.")
-    return {"bytes": 256, "texts": sorted(HARD_TEXTS)}
+    return {"bytes": 256, "texts": sorted(PROBE_TEXTS)}
 
 
 def coverage_of_numbers(encoder: TextEncoder) -> dict[str, JSON]:
@@ -215,5 +216,5 @@ def short_lines(report: dict[str, Any]) -> list[str]:
         f"numbers that are one token: {numbers['one_token']['2 digits']:.0%} of two digits, "
         f"{numbers['one_token']['3 digits']:.0%} of three, {numbers['years_one_token']:.0%} of the years 1900 to 2029"
     )
-    lines.append(f"all 256 bytes and {len(report['round_trip']['texts'])} hard texts come back as they were")
+    lines.append(f"all 256 bytes and {len(report['round_trip']['texts'])} probe texts come back as they were")
     return lines

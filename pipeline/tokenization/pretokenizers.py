@@ -1,32 +1,39 @@
-r"""Machinery: the regular expressions that cut text into pieces before byte pairs are merged.
+r"""Machinery: the regular expressions that cut text into pre-tokens before byte pairs are merged.
 
-No merge crosses the border of a piece, so the pattern decides what a token can be: a word with the space before it, up
-to three digits, a run of punctuation.  The expressions are written for Oniguruma, the engine inside `tokenizers`.
-There `{1,3}+` is not possessive, as in tiktoken's spelling, but "groups of three, once or more": a whole number in
-one piece.  Hence only plain quantifiers here; tests hold the ids equal to those of tiktoken under its own spelling.
+No merge crosses the boundary of a pre-token, so the pattern decides what a token can be: a word with the space before
+it, up to three digits, a run of punctuation.  The expressions are written for Oniguruma, which `tokenizers` uses.
+There `{1,3}+` is not possessive, as in tiktoken's spelling, but "groups of three, once or more": a whole number as
+one.  Hence only plain quantifiers here; tests hold the ids equal to those of tiktoken under its own spelling.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+from pipeline.runtime.hashing import JSON
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Bool, Int64, UInt8
+    from tokenizers.pre_tokenizers import PreTokenizer
 
 Pattern = Literal["gpt2", "cl100k", "digits_one", "digits_three"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretokenizer:
-    """A pattern under its name: an ordered choice of pieces, tried at each place from left to right."""
+    """A pattern under its name: an ordered choice of pre-tokens, tried at each place from left to right."""
 
     name: str
     alternatives: tuple[str, ...]
     about: str
-    """for people: what is a piece"""
+    """for people: what is a pre-token"""
     source: str
     """where it was published"""
 
     @property
     def regex(self) -> str:
-        """The expression whose matches, one after the other, are the pieces; they leave nothing of the text out."""
+        """The expression whose matches, one after the other, are the pre-tokens; they leave nothing of the text out."""
         return "|".join(self.alternatives)
 
 
@@ -44,7 +51,7 @@ GPT2 = Pretokenizer(
 DIGITS_ONE = Pretokenizer(
     name="digits_one",
     alternatives=(*_WORDS, r"\p{N}", *_OTHERS_AND_SPACE),
-    about="as gpt2, but every digit is a piece of its own, without the space",
+    about="as gpt2, but every digit is a pre-token of its own, without the space",
     source="one digit a token: Chowdhery et al. 2022, PaLM, section 4.1; Touvron et al. 2023, LLaMA, section 2.1",
 )
 DIGITS_THREE = Pretokenizer(
@@ -63,7 +70,7 @@ CL100K = Pretokenizer(
 QWEN2 = Pretokenizer(
     name="qwen2",
     alternatives=(*_ANY_CASE_WORDS, r"\p{N}", *_OTHERS_AND_LINES),
-    about="as cl100k, but every digit is a piece of its own",
+    about="as cl100k, but every digit is a pre-token of its own",
     source="tokenizer.json of Qwen2; only for import",
 )
 
@@ -73,7 +80,7 @@ KNOWN = {**PRETOKENIZERS, QWEN2.name: QWEN2}
 """what an imported tokenizer may have"""
 
 
-def build_pretokenizer(name: str) -> Any:
+def build_pretokenizer(name: str) -> "PreTokenizer":
     """Return the `tokenizers` pre-tokenizer of a pattern: cut, then write bytes as GPT-2's printable symbols.
 
     For gpt2 it is the one that `ByteLevel` brings along, so that tokenizer.json is what it always was.
@@ -90,49 +97,53 @@ def build_pretokenizer(name: str) -> Any:
     )
 
 
+# --- long pre-tokens -----------------------------------------------------------------------------------------
+
 _LETTER, _DIGIT, _SIGN, _SPACE, _CONTROL, _HIGH, _MAYBE_SPACE = range(7)
 
 
-def has_longer_piece(name: str, chunks: Iterable[Any], limit: int, *, patience: int = 2**22) -> bool:
-    """Tell whether any chunk of UTF-8 (uint8) has a piece of more than `limit` bytes.
+def has_longer_pretoken(
+    name: str, chunks: "Iterable[UInt8[np.ndarray, ' bytes']]", limit: int, *, patience: int = 2**22
+) -> bool:
+    """Tell whether any chunk of UTF-8 has a pre-token of more than `limit` bytes.
 
-    Only stretches without a sure border are cut in earnest, which is slow; after `patience` bytes of them (as in
-    Chinese, where such borders are rare) the answer is yes, to be on the safe side.
+    Only spans without a sure boundary are cut in earnest, which is slow; after `patience` bytes of them (as in Chinese,
+    where such boundaries are rare) the answer is yes, to be on the safe side.
     """
     pretokenizer = build_pretokenizer(name)
-    for data in chunks:
-        for stretch in stretches_over(data, limit):
-            patience -= len(stretch)
+    for chunk in chunks:
+        for span in spans_over(chunk, limit):
+            patience -= len(span)
             if patience < 0:
                 return True
-            pieces = pretokenizer.pre_tokenize_str(stretch.tobytes().decode("utf-8"))
-            if any(len(piece) > limit for piece, _ in pieces):  # a symbol of a piece is a byte
+            found = pretokenizer.pre_tokenize_str(span.tobytes().decode("utf-8"))
+            if any(len(pretoken) > limit for pretoken, _ in found):  # a symbol of a pre-token is a byte
                 return True
     return False
 
 
-def stretches_over(data: Any, limit: int) -> Iterator[Any]:
-    """Yield the parts of `data` (UTF-8, uint8) of more than `limit` bytes that have no sure border inside."""
+def spans_over(chunk: "UInt8[np.ndarray, ' bytes']", limit: int) -> "Iterator[UInt8[np.ndarray, ' span']]":
+    """Yield the spans of UTF-8 of more than `limit` bytes that have no sure boundary inside."""
     import numpy as np
 
-    edges = np.concatenate([[0], sure_borders(data), [len(data)]])
+    edges = np.concatenate([[0], sure_boundaries(chunk), [len(chunk)]])
     for i in np.flatnonzero(np.diff(edges) > limit):
-        yield data[edges[i] : edges[i + 1]]
+        yield chunk[edges[i] : edges[i + 1]]
 
 
-def sure_borders(data: Any) -> Any:
-    """Return where a piece begins by all of the patterns, found without them in a thirtieth of the time.
+def sure_boundaries(chunk: "UInt8[np.ndarray, ' bytes']") -> "Int64[np.ndarray, ' boundaries']":
+    """Return where a pre-token begins by all of the patterns, found without them in a thirtieth of the time.
 
     It is so where an ASCII letter or digit comes before another kind of ASCII character, and where anything but
     white space comes before a space.
     """
     import numpy as np
 
-    kinds = _byte_kinds()[data]
-    return np.flatnonzero(_borders()[kinds[:-1] * 7 + kinds[1:]]) + 1
+    kinds = _byte_kinds()[chunk]
+    return np.flatnonzero(_is_boundary()[kinds[:-1] * 7 + kinds[1:]]) + 1
 
 
-def _byte_kinds() -> Any:
+def _byte_kinds() -> "UInt8[np.ndarray, '256']":
     """Return what each byte is; a byte of a longer character may end a white-space character of Unicode, or not."""
     import numpy as np
 
@@ -146,7 +157,7 @@ def _byte_kinds() -> Any:
     return kinds
 
 
-def _borders() -> Any:
+def _is_boundary() -> "Bool[np.ndarray, '49']":
     """Return, by 7 times the kind of a byte plus the kind of the next, whether every pattern cuts between them."""
     import numpy as np
 
@@ -157,7 +168,10 @@ def _borders() -> Any:
     return table.reshape(-1)
 
 
-def name_of(page: Any) -> str | None:
+# --- recognizing ---------------------------------------------------------------------------------------------
+
+
+def name_of(page: JSON) -> str | None:
     """Return which pattern the `pre_tokenizer` of a tokenizer.json is, or None when it is not one we know.
 
     The comparison is of text with text: an unknown expression is never compiled, however it would behave.
@@ -175,7 +189,7 @@ def name_of(page: Any) -> str | None:
     return next((p.name for p in KNOWN.values() if split.get("pattern") == {"Regex": p.regex}), None)
 
 
-def _is_byte_level(page: Any, *, use_regex: bool) -> bool:
+def _is_byte_level(page: JSON, *, use_regex: bool) -> bool:
     """Tell whether this step writes bytes as symbols and changes nothing else; `use_regex` is true when left out."""
     return (
         isinstance(page, dict)
@@ -185,8 +199,8 @@ def _is_byte_level(page: Any, *, use_regex: bool) -> bool:
     )
 
 
-def _is_plain_split(page: Any) -> bool:
-    """Tell whether this step makes the matches the pieces, in either way of saying so."""
+def _is_plain_split(page: JSON) -> bool:
+    """Tell whether this step makes the matches the pre-tokens, in either way of saying so."""
     if not isinstance(page, dict) or page.get("type") != "Split":
         return False
     return (page.get("behavior"), page.get("invert")) in (("Isolated", False), ("Removed", True))

@@ -1,4 +1,9 @@
-"""Machinery: texts on which encoders differ when they differ: where words end, what a letter, digit or blank is."""
+"""Machinery: probe texts: short texts on which implementations of byte-level BPE give other ids, if they ever do.
+
+They agree on ordinary text.  What sets them apart is how they cut it into words: case and apostrophes of contractions,
+which characters are white space, letters or digits (each has its version of Unicode), white space before a word or at
+the end, long runs of one character, and control tokens that stand in the text.
+"""
 
 from functools import lru_cache
 
@@ -23,18 +28,18 @@ _SIGNS = ("👩‍👩‍👧🏽", "🇨🇿🇩🇪", "☕️", "→←", "…
 
 
 @lru_cache(maxsize=1)
-def hard_texts() -> tuple[str, ...]:
+def probe_texts() -> tuple[str, ...]:
     """Return some 200 texts, 300 kB in all: the same ones for the same version of Unicode."""
-    pieces = (*_CONTRACTIONS, *_BLANKS, *_MORE_BLANKS, *_DIGITS, *_MARKS, *_SIGNS, "a", "Aa", "AAA", "x" * 300)
-    pairs = ["".join(f"{piece}{other}" for other in pieces) for piece in pieces]
-    runs = [piece * 200 for piece in ("a", " ", "\n", "\t", " \t", "1", "ab", "é", "中", "'", "👩", "\u0301", "=-")]
+    atoms = (*_CONTRACTIONS, *_BLANKS, *_MORE_BLANKS, *_DIGITS, *_MARKS, *_SIGNS, "a", "Aa", "AAA", "x" * 300)
+    pairs = ["".join(f"{atom}{other}" for other in atoms) for atom in atoms]
+    runs = [atom * 200 for atom in ("a", " ", "\n", "\t", " \t", "1", "ab", "é", "中", "'", "👩", "\u0301", "=-")]
     every_byte = "".join(map(chr, range(256)))
-    characters = [f"a{c}1{c} {c}{c}b" for c in _borders()]
+    characters = [f"a{c}1{c} {c}{c}b" for c in _category_boundaries()]
     lines = ["".join(characters[i : i + 500]) for i in range(0, len(characters), 500)]
-    return (*pieces, *pairs, *runs, *CONTROL_TOKENS, "".join(CONTROL_TOKENS), every_byte, *lines)
+    return (*atoms, *pairs, *runs, *CONTROL_TOKENS, "".join(CONTROL_TOKENS), every_byte, *lines)
 
 
-def _borders() -> list[str]:
+def _category_boundaries() -> list[str]:
     """Return the first and last character of every run of one category; where nothing is assigned yet, every 32nd."""
     from unicodedata import category
 

@@ -1,4 +1,4 @@
-"""Machinery: take documents of a split up to a number of bytes, the same ones wherever its parts are cut.
+"""Machinery: sample documents of a split up to a number of bytes, the same ones wherever its parts are cut.
 
 The documents of a split stand in an order that their content alone decides: by the second half of the id, which is half
 of the SHA-256 of the text.  (The first half decides the split, so within one split it is not evenly spread.)  Taken are
@@ -8,12 +8,18 @@ the first ones of that order; they are spread over all parts and sources like th
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.artifacts.artifact import Artifact
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from jaxtyping import Int64, UInt8, UInt64
+
+    Keys = UInt64[np.ndarray, " documents"]
+    Sizes = Int64[np.ndarray, " documents"]
+    """the bytes of text of each document"""
 
 _BUCKET_BITS = 16
 _KEY_BITS = 64
@@ -52,7 +58,7 @@ def select(corpus: Artifact, split: str, budget_bytes: int | None) -> Selection:
         everything = 2**_KEY_BITS - 1
         return Selection(last=everything, documents=documents, bytes=total, of_documents=documents, of_bytes=total)
     last = _last_key(parts, sums, budget_bytes)
-    found = [_taken(keys, sizes, last) for keys, sizes in map(_keys_and_sizes, parts)]
+    found = [_count_and_size(keys, sizes, last) for keys, sizes in map(_keys_and_sizes, parts)]
     return Selection(
         last=last,
         documents=sum(count for count, _ in found),
@@ -62,7 +68,7 @@ def select(corpus: Artifact, split: str, budget_bytes: int | None) -> Selection:
     )
 
 
-def _last_key(parts: list[Path], sums: Any, budget_bytes: int) -> int:
+def _last_key(parts: list[Path], sums: "Int64[np.ndarray, ' buckets']", budget_bytes: int) -> int:
     """Find the range of keys in which the budget ends, and in it the last document that fits."""
     import numpy as np
 
@@ -81,15 +87,16 @@ def _last_key(parts: list[Path], sums: Any, budget_bytes: int) -> int:
     return last
 
 
-def _taken(keys: Any, sizes: Any, last: int) -> tuple[int, int]:
+def _count_and_size(keys: "Keys", sizes: "Sizes", last: int) -> tuple[int, int]:
+    """Return how many documents of a part are taken, and the bytes of their texts."""
     import numpy as np
 
     chosen = keys <= np.uint64(last)
     return int(chosen.sum()), int(sizes[chosen].sum())
 
 
-def _keys_and_sizes(path: Path) -> tuple[Any, Any]:
-    """Return the keys (uint64) and the bytes of text (int64) of a part's documents."""
+def _keys_and_sizes(path: Path) -> "tuple[Keys, Sizes]":
+    """Return the keys of a part's documents, and the bytes of their texts."""
     import numpy as np
     import pyarrow.compute as pc
 
@@ -117,8 +124,8 @@ def read_selected(corpus: Artifact, split: str, selection: Selection) -> Iterato
             yield batch.slice(start, _ROWS)
 
 
-def read_bytes(corpus: Artifact, split: str, selection: Selection) -> Iterator[Any]:
-    """Yield the UTF-8 bytes (uint8) of the texts that were taken, a few documents at a time, without a copy."""
+def read_bytes(corpus: Artifact, split: str, selection: Selection) -> "Iterator[UInt8[np.ndarray, ' bytes']]":
+    """Yield the UTF-8 bytes of the texts that were taken, a few documents at a time, without a copy."""
     import numpy as np
 
     from pipeline.tables.arrow import offsets_of

@@ -198,7 +198,7 @@ def test_the_engine_changes_no_byte(chain: Any, packed: Artifact, remake: Callab
 def test_an_engine_that_differs_in_one_part_only_writes_nothing(
     chain: Any, remake: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Wrong(engines.Reference):
+    class Wrong(engines.ReferenceEncoder):
         name = "gigatoken"
 
         def encode_documents(self, documents: Any) -> tuple[Any, Any]:

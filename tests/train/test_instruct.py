@@ -9,7 +9,7 @@ import torch
 from model.open import open_model
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
-from pipeline.tables.arrow import read_rows
+from pipeline.tables.arrow import read_batch
 
 SMALL = ("--precision", "fp32", "--threads", "1", "--logging-steps", "1", "--optimizer.name", "adamw")
 
@@ -35,7 +35,7 @@ def test_it_starts_from_all_weights_of_the_base(instruct: Callable[..., Artifact
 def test_its_targets_are_the_tokens_that_the_assistant_says(
     instruct: Callable[..., Artifact], old_store: Store
 ) -> None:
-    rows = [row for path in old_store.find("old.dialogues").files("train-") for row in read_rows(path)]
+    rows = [row for path in old_store.find("old.dialogues").files("train-") for row in read_batch(path).to_pylist()]
     said = sum(sum(row["loss_mask"]) for row in rows)
     made = instruct("--epochs", "2", "--global-batch-examples", str(len(rows)))
     assert 0 < said < sum(len(row["input_ids"]) for row in rows)
@@ -48,6 +48,6 @@ def test_it_learns_and_shows_a_reply_to_a_held_out_prompt(instruct: Callable[...
     losses = [row["loss"] for row in rows if "loss" in row]
     assert losses[-1] < 0.8 * losses[0]
     encoder = open_model(made)[1]
-    held_out = read_rows(old_store.find("old.dialogues").files("validation-")[0])[0]
+    held_out = read_batch(old_store.find("old.dialogues").files("validation-")[0]).to_pylist()[0]
     first = held_out["loss_mask"].index(1)
     assert rows[-1]["sample"].startswith(f"{encoder.decode(held_out['input_ids'][:first])} -> ")

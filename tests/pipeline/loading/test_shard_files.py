@@ -15,7 +15,7 @@ from pipeline.artifacts import artifact as artifact_module
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
 from pipeline.errors import DataError, IntegrityError
-from pipeline.loading.shard_files import CheckedPaths, Opened, index_of
+from pipeline.loading.shard_files import CheckedPaths, LazyFiles, index_of
 from pipeline.loading.windows import TokenStream, Windows
 from pipeline.tables.arrow import write_batch
 
@@ -106,7 +106,7 @@ def test_paths_are_checked_one_by_one(shards: Artifact) -> None:
 
 def test_the_file_opened_first_is_let_go_when_there_is_no_room() -> None:
     asked: list[int] = []
-    opened = Opened(lambda number: asked.append(number) or str(number), limit=3)
+    opened = LazyFiles(lambda number: asked.append(number) or str(number), limit=3)
 
     assert [opened[i] for i in (1, 2, 3, 1, 4, 3, 1)] == ["1", "2", "3", "1", "4", "3", "1"]
     assert asked == [1, 2, 3, 4, 1]

@@ -65,8 +65,8 @@ def test_a_trainer_that_breaks_ties_otherwise_is_refused(tmp_path: Path, monkeyp
 def test_two_merges_may_make_one_token() -> None:
     pairs = [(b"a", b"b"), (b"b", b"c"), (b"ab", b"c"), (b"a", b"bc"), (b"d", b"e")]
 
-    assert merges_module._up_to(pairs, 3) == pairs[:3]
-    assert merges_module._up_to(pairs, 4) == pairs
+    assert merges_module._first_making(3, pairs) == pairs[:3]
+    assert merges_module._first_making(4, pairs) == pairs
     assert json.loads(tokenizer_of(pairs).to_str())["model"]["vocab"]["de"] == 256 + 3
 
 

@@ -12,9 +12,9 @@ from pipeline.tokenization.pretokenizers import (
     KNOWN,
     PRETOKENIZERS,
     build_pretokenizer,
-    has_longer_piece,
+    has_longer_pretoken,
     name_of,
-    sure_borders,
+    sure_boundaries,
 )
 from pipeline.tokenization.text_encoder import TextEncoder, byte_of_symbol
 from pipeline.tokenizer import TokenizerConfig, train
@@ -122,16 +122,16 @@ def borders_of(name: str, text: str) -> set[int]:
 
 @pytest.mark.parametrize("name", KNOWN)
 @given(text=texts)
-def test_a_sure_border_is_a_border_of_every_pattern(name: str, text: str) -> None:
-    assert set(sure_borders(as_array(text)).tolist()) <= borders_of(name, text)
+def test_a_sure_boundary_is_a_boundary_of_every_pattern(name: str, text: str) -> None:
+    assert set(sure_boundaries(as_array(text)).tolist()) <= borders_of(name, text)
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_a_sure_border_is_a_border_beside_every_character(name: str) -> None:
+def test_a_sure_boundary_is_a_boundary_beside_every_character(name: str) -> None:
     everything = [chr(i) for i in range(0x10000) if not 0xD800 <= i < 0xE000]
     text = "".join(f"{c}a{c} 5{c}. {c} \n{c}" for c in everything)
 
-    sure = set(sure_borders(as_array(text)).tolist())
+    sure = set(sure_boundaries(as_array(text)).tolist())
 
     assert len(sure) > 2 * len(everything) and sure <= borders_of(name, text)
 
@@ -149,7 +149,7 @@ def test_a_sure_border_is_a_border_beside_every_character(name: str) -> None:
     ],
 )
 def test_the_sure_borders_of_a_worked_example(text: str, expected: list[int]) -> None:
-    assert sure_borders(as_array(text)).tolist() == expected
+    assert sure_boundaries(as_array(text)).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -166,14 +166,14 @@ def test_the_sure_borders_of_a_worked_example(text: str, expected: list[int]) ->
     ],
 )
 def test_a_longer_piece_is_found(text: str, expected: bool) -> None:
-    assert has_longer_piece("gpt2", [as_array("ok"), as_array(text)], 100) is expected
+    assert has_longer_pretoken("gpt2", [as_array("ok"), as_array(text)], 100) is expected
 
 
 def test_after_long_doubt_there_is_a_longer_piece() -> None:
     text = as_array("一二。" * 100)
 
-    assert has_longer_piece("gpt2", [text] * 5, 100, patience=5 * 900) is False
-    assert has_longer_piece("gpt2", [text] * 5, 100, patience=5 * 900 - 1) is True
+    assert has_longer_pretoken("gpt2", [text] * 5, 100, patience=5 * 900) is False
+    assert has_longer_pretoken("gpt2", [text] * 5, 100, patience=5 * 900 - 1) is True
 
 
 # --- what is recognised --------------------------------------------------------------------------------------
