@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.errors import ConfigError, DataError
@@ -25,6 +25,12 @@ from pipeline.tables.splits import SPLITS, by_split
 from pipeline.tokenization.agreement import choose_engine, find_mismatch
 from pipeline.tokenization.engines import REFERENCE, EncoderName, engines_for, open_reference
 from pipeline.tokenization.text_encoder import END_OF_TEXT, PAD, TextEncoder, token_dtype
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Int64, UInt
+
+    from pipeline.tokenization.engines import Lengths, TokenIds
 
 INDEX = "index.json"
 _MOST_TOKENS = 2**31 - 1
@@ -106,15 +112,15 @@ def _encode(work: Work, parts: list[_Part]) -> tuple[list[Output], dict[str, str
     """
     encoded = work.map("encode", encode_part, parts, label="encoding")
     results = [output.result for output in encoded]
-    refused = {name: why for result in results for name, why in result["refused"].items()}
-    differing = {result["engine"]: result["differs"] for result in results if result["differs"]}
-    for name, why in (refused | differing).items():
-        say(f"{name} is not used: {why}")
-    if not differing:
+    refused = {name: reason for result in results for name, reason in result["refused"].items()}
+    mismatches = {result["engine"]: result["mismatch"] for result in results if result["mismatch"]}
+    for name, reason in (refused | mismatches).items():
+        say(f"{name} is not used: {reason}")
+    if not mismatches:
         return encoded, refused
     say(f"everything is encoded with {REFERENCE} instead")
     parts = [replace(part, engines=(REFERENCE,)) for part in parts]
-    return work.map("encode-again", encode_part, parts, label="encoding"), refused | differing
+    return work.map("encode-again", encode_part, parts, label="encoding"), refused | mismatches
 
 
 def _place(encoded: list[Output], folder: Path) -> dict[str, JSON]:
@@ -148,7 +154,7 @@ def encode_part(part: _Part, out: Path) -> dict[str, JSON]:
     """Encode one part of the corpus into `out`; a pure function of the part and the tokenizer.
 
     The result has `engine` and why others were `refused`; and `files`, [name, tokens, documents] of each, or else
-    `differs`, why the engine must not be trusted.
+    `mismatch`, why the engine's ids cannot be right.
     """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from pipeline.tables.arrow import offsets_of, read_batch
@@ -159,17 +165,17 @@ def encode_part(part: _Part, out: Path) -> dict[str, JSON]:
     texts = read_batch(part.text).column("text")
     values, lengths = engine.encode_documents(texts)
     if engine is not reference and (found := find_mismatch(engine, reference, texts, values)):
-        return {**about, "differs": found}
+        return {**about, "mismatch": found}
     encoder = reference.encoder
     stream = end_documents(values, lengths, encoder.end_of_text)
     write = _write_packed if part.config.layout == "packed" else _write_stream
     counts = write(part.config, out, stream, lengths + 1, encoder)
     offsets = offsets_of(texts)
     totals: dict[str, JSON] = {"documents": len(texts), "tokens": len(stream), "bytes": int(offsets[-1] - offsets[0])}
-    return {**about, "differs": "", **totals, **counts}
+    return {**about, "mismatch": "", **totals, **counts}
 
 
-def end_documents(values: Any, lengths: Any, end_of_text: int) -> Any:
+def end_documents(values: "TokenIds", lengths: "Lengths", end_of_text: int) -> "UInt[np.ndarray, ' stream']":
     """Return the stream of documents of these lengths, each followed by `end_of_text`."""
     import numpy as np
 
@@ -182,7 +188,9 @@ def end_documents(values: Any, lengths: Any, end_of_text: int) -> Any:
     return stream
 
 
-def _write_stream(config: ShardsConfig, out: Path, stream: Any, lengths: Any, encoder: TextEncoder) -> dict[str, JSON]:
+def _write_stream(
+    config: ShardsConfig, out: Path, stream: "TokenIds", lengths: "Lengths", encoder: TextEncoder
+) -> dict[str, JSON]:
     """Write whole documents, as many to a file as fit."""
     import numpy as np
 
@@ -202,7 +210,9 @@ def _write_stream(config: ShardsConfig, out: Path, stream: Any, lengths: Any, en
     return {"files": files}
 
 
-def _write_packed(config: ShardsConfig, out: Path, stream: Any, lengths: Any, encoder: TextEncoder) -> dict[str, JSON]:
+def _write_packed(
+    config: ShardsConfig, out: Path, stream: "TokenIds", lengths: "Lengths", encoder: TextEncoder
+) -> dict[str, JSON]:
     """Write windows of whole documents, as many to a file as fit; a document counts where it begins."""
     import numpy as np
 
@@ -235,7 +245,9 @@ def _write_packed(config: ShardsConfig, out: Path, stream: Any, lengths: Any, en
     return {"files": files, **counts}
 
 
-def write_lists(path: Path, columns: dict[str, tuple[Any, Any]]) -> None:
+def write_lists(
+    path: Path, columns: "dict[str, tuple[UInt[np.ndarray, ' values'], Int64[np.ndarray, ' offsets']]]"
+) -> None:
     """Write lists, each column given by its values and its offsets, as one record batch."""
     import numpy as np
     import pyarrow as pa

@@ -3,11 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Integer, Shaped
 
 _MOST_BYTES = 2**31 - 1
 
@@ -35,13 +39,13 @@ def strings(texts: Sequence[str]) -> pa.StringArray:
     return pa.StringArray.from_buffers(len(encoded), offsets, data)
 
 
-def numbers(values: Any) -> pa.Array:
-    """Return a NumPy array as an Arrow column, without a copy and without pandas."""
+def numbers(values: "Shaped[np.ndarray, ' rows']") -> pa.Array:
+    """Return a NumPy array of numbers as an Arrow column, without a copy and without pandas."""
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 
-def offsets_of(texts: pa.Array) -> Any:
-    """Return where the bytes of each text of a column begin in its buffer, and where the last ends, as NumPy array."""
+def offsets_of(texts: pa.StringArray | pa.LargeStringArray) -> "Integer[np.ndarray, ' rows+1']":
+    """Return where the bytes of each text of a column begin in its buffer, and where the last ends."""
     import numpy as np
 
     if len(texts) == 0:
@@ -50,7 +54,7 @@ def offsets_of(texts: pa.Array) -> Any:
     return np.frombuffer(texts.buffers()[1], dtype=width)[texts.offset : texts.offset + len(texts) + 1]
 
 
-def bytes_of(texts: pa.Array) -> Iterator[memoryview]:
+def bytes_of(texts: pa.StringArray | pa.LargeStringArray) -> Iterator[memoryview]:
     """Yield the UTF-8 of each text of a column, where it lies."""
     data = memoryview(texts.buffers()[2] or b"")
     offsets = offsets_of(texts)

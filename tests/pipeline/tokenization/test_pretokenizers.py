@@ -1,4 +1,4 @@
-"""How text is cut into pieces: worked examples, and tiktoken under its own spelling as the oracle."""
+"""How text is cut into pre-tokens: worked examples, and tiktoken under its own spelling as the oracle."""
 
 import json
 from itertools import accumulate
@@ -28,11 +28,11 @@ TIKTOKEN = {
 """the first two as tiktoken has them in `tiktoken_ext/openai_public.py`, the others written the same way"""
 
 
-def pieces(name: str, text: str) -> list[str]:
-    """Cut a text, and turn the byte symbols of its pieces back into text."""
+def pretokens(name: str, text: str) -> list[str]:
+    """Cut a text, and turn the byte symbols of its pre-tokens back into text."""
     symbols = byte_of_symbol()
     found = build_pretokenizer(name).pre_tokenize_str(text)
-    return [bytes(symbols[c] for c in piece).decode("utf-8", errors="replace") for piece, _ in found]
+    return [bytes(symbols[c] for c in pretoken).decode("utf-8", errors="replace") for pretoken, _ in found]
 
 
 @pytest.mark.parametrize(
@@ -49,16 +49,16 @@ def pieces(name: str, text: str) -> list[str]:
     ],
 )
 def test_a_worked_example_is_cut_as_its_pattern_says(name: str, text: str, expected: list[str]) -> None:
-    assert pieces(name, text) == expected
+    assert pretokens(name, text) == expected
 
 
 @pytest.mark.parametrize("name", KNOWN)
 @given(text=st.text(max_size=60))
-def test_the_pieces_are_the_whole_text(name: str, text: str) -> None:
+def test_the_pretokens_are_the_whole_text(name: str, text: str) -> None:
     symbols = byte_of_symbol()
     found = build_pretokenizer(name).pre_tokenize_str(text)
 
-    assert bytes(symbols[c] for piece, _ in found for c in piece) == text.encode()
+    assert bytes(symbols[c] for pretoken, _ in found for c in pretoken) == text.encode()
 
 
 @pytest.mark.parametrize("name", PRETOKENIZERS)
@@ -74,7 +74,7 @@ texts = st.lists(st.one_of(signs, st.characters(exclude_categories=["Cs"])), max
 
 @pytest.fixture(scope="module")
 def oracles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[TextEncoder, Any]]:
-    """For each pattern an encoder with merges within every kind of piece, and tiktoken with the same ranks."""
+    """For each pattern an encoder with merges within every kind of pre-token, and tiktoken with the same ranks."""
     tiktoken = pytest.importorskip("tiktoken")
     from pipeline.tokenization.text_encoder import tokenizer_config
 
@@ -105,7 +105,7 @@ def test_tiktoken_under_its_own_spelling_gives_the_same_ids(
     assert encoder.decode(encoder.encode(text)) == text
 
 
-# --- how long a piece can be ---------------------------------------------------------------------------------
+# --- how long a pre-token can be -----------------------------------------------------------------------------
 
 
 def as_array(text: str) -> Any:
@@ -114,16 +114,16 @@ def as_array(text: str) -> Any:
     return np.frombuffer(text.encode(), dtype=np.uint8)
 
 
-def borders_of(name: str, text: str) -> set[int]:
-    """Return where the pieces of a text begin, in bytes: a symbol of a piece is a byte."""
-    lengths = (len(piece) for piece, _ in build_pretokenizer(name).pre_tokenize_str(text))
+def boundaries_of(name: str, text: str) -> set[int]:
+    """Return where the pre-tokens of a text begin, in bytes: a symbol of one is a byte."""
+    lengths = (len(pretoken) for pretoken, _ in build_pretokenizer(name).pre_tokenize_str(text))
     return set(accumulate(lengths, initial=0))
 
 
 @pytest.mark.parametrize("name", KNOWN)
 @given(text=texts)
 def test_a_sure_boundary_is_a_boundary_of_every_pattern(name: str, text: str) -> None:
-    assert set(sure_boundaries(as_array(text)).tolist()) <= borders_of(name, text)
+    assert set(sure_boundaries(as_array(text)).tolist()) <= boundaries_of(name, text)
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -133,7 +133,7 @@ def test_a_sure_boundary_is_a_boundary_beside_every_character(name: str) -> None
 
     sure = set(sure_boundaries(as_array(text)).tolist())
 
-    assert len(sure) > 2 * len(everything) and sure <= borders_of(name, text)
+    assert len(sure) > 2 * len(everything) and sure <= boundaries_of(name, text)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_sure_boundary_is_a_boundary_beside_every_character(name: str) -> None
         ("x\u3000 y", []),
     ],
 )
-def test_the_sure_borders_of_a_worked_example(text: str, expected: list[int]) -> None:
+def test_the_sure_boundaries_of_a_worked_example(text: str, expected: list[int]) -> None:
     assert sure_boundaries(as_array(text)).tolist() == expected
 
 
@@ -165,11 +165,11 @@ def test_the_sure_borders_of_a_worked_example(text: str, expected: list[int]) ->
         ("=\t" * 100, False),
     ],
 )
-def test_a_longer_piece_is_found(text: str, expected: bool) -> None:
+def test_a_longer_pretoken_is_found(text: str, expected: bool) -> None:
     assert has_longer_pretoken("gpt2", [as_array("ok"), as_array(text)], 100) is expected
 
 
-def test_after_long_doubt_there_is_a_longer_piece() -> None:
+def test_after_long_doubt_there_is_a_longer_pretoken() -> None:
     text = as_array("一二。" * 100)
 
     assert has_longer_pretoken("gpt2", [text] * 5, 100, patience=5 * 900) is False
