@@ -1,14 +1,16 @@
 """The lesson: words as tokens, by worked example."""
 
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.tokenization.text_encoder import TextEncoder
-from pipeline.words import SPECIAL, STORY, WordVocabulary, learn_byte_pairs, split_words
+from pipeline.words import SPECIAL, WordsCommand, WordVocabulary, run, split_words
+
+Lesson: TypeAlias = Callable[..., list[str]]
 
 TEXT = "The fox (old) ran -- away. The end!\n"
 
@@ -31,7 +33,7 @@ def test_with_white_space_kept_the_pieces_are_the_text(text: str) -> None:
 def test_the_vocabulary_is_alphabetical_and_ends_with_the_special_tokens() -> None:
     vocabulary = WordVocabulary.of("the hen, the fox", keep_whitespace=False)
 
-    assert vocabulary.tokens == (",", "fox", "hen", "the", *SPECIAL)
+    assert tuple(vocabulary.ids) == (",", "fox", "hen", "the", *SPECIAL)
     assert vocabulary.encode("the fox") == [3, 1]
 
 
@@ -64,74 +66,60 @@ def test_texts_are_joined_by_the_end_of_text() -> None:
     assert vocabulary.decode([0, 3, 1]) == "one <|endoftext|> two"
 
 
-def test_byte_pairs_lose_no_word() -> None:
-    encoder = learn_byte_pairs(STORY)
-
-    assert isinstance(encoder, TextEncoder)
-    assert encoder.decode(encoder.encode("the wolf 🐺")) == "the wolf 🐺"
-
-
 # --- the program ---------------------------------------------------------------------------------------------
 
 
-def lesson(bench: Any, *arguments: str) -> list[str]:
-    ended = bench("pipeline.words", *arguments)
-    assert ended.code == 0, ended.err
-    lines: list[str] = ended.out.splitlines()
-    return [line.strip() for line in lines]
+@pytest.fixture
+def lesson(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
+    """Return the lines that the lesson prints: lesson(text="the hen")."""
+
+    def lesson(**settings: Any) -> list[str]:
+        assert run(WordsCommand(**settings)) == 0
+        return [line.strip() for line in capsys.readouterr().out.splitlines()]
+
+    return lesson
 
 
-def test_the_lesson_shows_each_step(bench: Any) -> None:
-    lines = lesson(bench, "--text", "the hen, the fox", "--second", "the wolf")
+def test_the_lesson_shows_each_step_with_words(lesson: Lesson) -> None:
+    lines = lesson(text="the hen, the fox", second="the wolf")
 
-    assert "5 pieces: the|hen|,|the|fox" in lines
-    assert "6 tokens: ','=0 'fox'=1 'hen'=2 'the'=3 '<|unk|>'=4 '<|endoftext|>'=5" in lines
+    assert "5 tokens: the|hen|,|the|fox" in lines
+    assert "6 ids: ','=0 'fox'=1 'hen'=2 'the'=3 '<|unk|>'=4 '<|endoftext|>'=5" in lines
     assert "3 2 0 3 1" in lines
     assert "This is the text, character for character." in lines
-    assert "1 of 2 pieces are unknown: wolf" in lines
-    assert "2 0 3 1 5 3 4" in lines
-    assert "'hen, the fox <|endoftext|> the <|unk|>'" in lines
-    assert [line[0] for line in lines if line[1:3] == ". "] == list("1234567")
+    assert "'the <|unk|>'" in lines and "1 of 2 are lost: wolf" in lines
+    assert [line[0] for line in lines if line[1:3] == ". "] == list("12345678")
 
 
-def test_the_lesson_says_what_stripped_white_space_costs(bench: Any) -> None:
-    stripped, kept = lesson(bench, "--text", "a  b"), lesson(bench, "--text", "a  b", "--keep-whitespace")
+def test_the_lesson_goes_on_with_byte_pairs_to_windows_and_vectors(lesson: Lesson) -> None:
+    lines = lesson(text="aa aa aa", second="the wolf 🐺")
 
-    assert "This is not the text: from character 2 on it is ' b' there and 'b' here." in stripped
+    # bytes are numbered as GPT-2 numbers them; " a" is seen twice, "aa" three times, and then " aa"
+    assert "258 ids: 256 bytes and 2 merges of two tokens, learned from the first text" in lines
+    assert "3 tokens: aa| aa| aa" in lines
+    assert "256 257 257, and back: the text" in lines
+    assert sum("and back: the text" in line for line in lines) == 2, "the second text is lost"
+    assert "inputs 256 257 257 258  targets 257 257 258 83" in lines
+    assert "259 rows of 3 numbers, at first by chance; id i is row i" in lines
+    vectors = [line for line in lines if re.fullmatch(r"\d+:( [+-]\d\.\d\d){3}", line)]
+    assert [line.partition(":")[0] for line in vectors] == ["256", "257", "257", "258"]
+    assert vectors[1] == vectors[2], "an id has one row"
+
+
+def test_the_lesson_says_what_stripped_white_space_costs(lesson: Lesson) -> None:
+    stripped, kept = lesson(text="a  b"), lesson(text="a  b", keep_whitespace=True)
+
+    assert "This is not the text, character for character." in stripped
     assert "This is the text, character for character." in kept
 
 
-def test_the_vocabulary_may_come_from_another_text(bench: Any, tmp_path: Path) -> None:
-    (tmp_path / "book.txt").write_text("the wolf and the hen")
-    (tmp_path / "text.txt").write_text("the hen")
-
-    lines = lesson(bench, "--file", str(tmp_path / "text.txt"), "--vocab-file", str(tmp_path / "book.txt"))
-
-    assert "6 tokens: 'and'=0 'hen'=1 'the'=2 'wolf'=3 '<|unk|>'=4 '<|endoftext|>'=5" in lines
+def test_a_text_of_one_word_is_a_lesson_too(lesson: Lesson) -> None:
+    assert "1 tokens: a" in lesson(text="a", second="")
 
 
-def test_the_byte_pairs_may_be_those_of_an_artifact(chain: Any) -> None:
-    lines = lesson(chain.bench, "--text", "the fox", "--tokenizer", chain.tokenizer.reference)
+def test_the_command_prints_it_and_a_text_without_words_is_an_error(program: Callable[..., Any]) -> None:
+    ended = program("-m", "pipeline.words", "--text", "the hen", "--keep-whitespace")
+    assert ended.code == 0 and "3 tokens: the| |hen" in ended.out, ended.err
 
-    assert "320 ids: 256 bytes, 58 merges, 6 control tokens" in lines
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "sentence"),
-    [
-        (["--file", "nowhere.txt"], 66, "nowhere.txt is no file"),
-        (["--text", " \n"], 65, "the text has no words"),
-        (["--text", "a", "--file", "b"], 2, "give one of them"),
-        (["--tokenizer", "tokenizer:00"], 66, "names no artifact"),
-    ],
-)
-def test_what_cannot_be_shown_is_an_error(bench: Any, arguments: list[str], code: int, sentence: str) -> None:
-    ended = bench("pipeline.words", *arguments)
-
-    assert (ended.code, sentence in ended.err) == (code, True), ended.err
-
-
-def test_a_corpus_is_no_tokenizer(chain: Any) -> None:
-    ended = chain.bench("pipeline.words", "--tokenizer", chain.corpus.reference)
-
-    assert (ended.code, "is a corpus, not a tokenizer" in ended.err) == (65, True)
+    ended = program("-m", "pipeline.words", "--text", " \n")
+    assert (ended.code, "the text has no words" in ended.err) == (65, True)
