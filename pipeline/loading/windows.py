@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Protocol, TypeAlias
 
 import numpy as np
@@ -29,10 +28,9 @@ NO_TOKEN = -1
 class TokenStream:
     """The tokens of several shards as one stream; each shard is mapped into memory when it is first read."""
 
-    def __init__(self, paths: Paths, lengths: Sequence[int] | None = None, *, end_of_text: int = NO_TOKEN) -> None:
-        """`lengths` are the tokens of each file; without them every file is opened now to count."""
-        self._paths, self.end_of_text = paths, end_of_text
-        self._lengths = lengths or [len(_tokens_in(paths[number])) for number in range(len(paths))]
+    def __init__(self, paths: Paths, lengths: Sequence[int], *, end_of_text: int) -> None:
+        """`lengths` are the tokens of each file, so that none is opened to count them."""
+        self._paths, self._lengths, self.end_of_text = paths, lengths, end_of_text
         self._starts = np.cumsum([0, *self._lengths])
         self._shards = LazyFiles(self._open)
 
@@ -74,19 +72,14 @@ class TokenStream:
         return tokens.reshape(-1, length)
 
     def _open(self, number: int) -> StoredTokens:
+        from pipeline.tables.arrow import read_batch
+
         path = self._paths[number]
-        tokens = _tokens_in(path)
+        # A plain array: slicing one of numpy's memory maps costs ten times as much.
+        tokens: np.ndarray = read_batch(path).column("input_ids").values.to_numpy(zero_copy_only=True)
         if len(tokens) != self._lengths[number]:
             raise IntegrityError(f"{path} has {len(tokens)} tokens, and its index says {self._lengths[number]}.")
         return tokens
-
-
-def _tokens_in(path: Path) -> StoredTokens:
-    from pipeline.tables.arrow import read_batch
-
-    # A plain array: slicing one of numpy's memory maps costs ten times as much.
-    tokens: np.ndarray = read_batch(path).column("input_ids").values.to_numpy(zero_copy_only=True)
-    return tokens
 
 
 # --- windows -------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def test_the_values_buffers_are_the_encoded_stream(shared_chain: Any, split: str
     buffers = [read_batch(path).column(0).values.to_numpy() for path in shared_chain.shards.files(f"{split}-")]
 
     assert np.concatenate(buffers).tolist() == expected
-    stream = TokenStream(shared_chain.shards.files(f"{split}-"))
+    stream = TokenStream.of(shared_chain.shards, split)
     assert stream.read(0, len(stream)).tolist() == expected
 
 

@@ -14,6 +14,8 @@ from pipeline.errors import ConfigError, IntegrityError
 from pipeline.loading.windows import NO_TOKEN, CoveringWindows, TokenStream, Windows, document_ids
 from pipeline.tables.arrow import read_batch, write_batch
 
+END = 0
+
 
 @pytest.fixture
 def stream_of(tmp_path: Path) -> Callable[..., TokenStream]:
@@ -25,7 +27,7 @@ def stream_of(tmp_path: Path) -> Callable[..., TokenStream]:
             paths.append(tmp_path / f"{number}.arrow")
             rows = pa.array(documents, type=pa.list_(pa.uint16()))
             write_batch(paths[-1], pa.RecordBatch.from_arrays([rows], names=["input_ids"]))
-        return TokenStream(paths)
+        return TokenStream(paths, [sum(map(len, documents)) for documents in shards], end_of_text=END)
 
     return write
 
@@ -50,7 +52,7 @@ def test_a_file_that_holds_less_than_its_index_says_is_refused(stream_of: Callab
     path = stream_of([[1, 2, 3]])._paths[0]
 
     with pytest.raises(IntegrityError, match=r"0\.arrow has 3 tokens, and its index says 4"):
-        TokenStream([path], [4]).read(0, 3)
+        TokenStream([path], [4], end_of_text=END).read(0, 3)
 
 
 def test_a_stream_opens_a_file_when_it_is_read_and_not_before(
@@ -60,7 +62,7 @@ def test_a_stream_opens_a_file_when_it_is_read_and_not_before(
     opened: list[str] = []
     monkeypatch.setattr("pipeline.tables.arrow.read_batch", lambda path: opened.append(path.name) or read_batch(path))
 
-    stream = TokenStream(paths, [2, 2, 2])
+    stream = TokenStream(paths, [2, 2, 2], end_of_text=END)
     assert (len(stream), opened) == (6, [])
     assert stream.read(3, 4).tolist() == [4]
     assert opened == ["1.arrow"]
@@ -69,7 +71,7 @@ def test_a_stream_opens_a_file_when_it_is_read_and_not_before(
 
 
 def test_a_stream_of_no_files_is_empty() -> None:
-    assert len(TokenStream([])) == 0
+    assert len(TokenStream([], [], end_of_text=END)) == 0
 
 
 @given(
@@ -80,7 +82,7 @@ def test_a_stream_of_no_files_is_empty() -> None:
 def test_rows_read_together_are_those_read_one_by_one(cuts: list[int], starts: list[int], length: int) -> None:
     tokens = np.arange(1000, 1060, dtype=np.uint16)
     bounds = sorted([0, *cuts, 60])
-    stream = TokenStream([], [b - a for a, b in pairwise(bounds)])
+    stream = TokenStream([], [b - a for a, b in pairwise(bounds)], end_of_text=END)
     stream._shards.update({i: tokens[a:b] for i, (a, b) in enumerate(pairwise(bounds))})
 
     rows = stream.read_rows(np.array(starts), length)
