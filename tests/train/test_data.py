@@ -10,17 +10,26 @@ import pyarrow as pa
 import pytest
 import torch
 
+from pipeline.artifacts.artifact import Artifact
 from pipeline.errors import ConfigError, DataError
 from pipeline.tables.arrow import write_batch
 from train.data import ExampleData, WindowData, count_targets, micro_batches, pad
 from train.objectives import IGNORE_INDEX
 
 
-class Published:
-    """As much of an artifact as the readers look at."""
+class Published(Artifact):
+    """As much of an artifact as the readers look at: there is no manifest."""
 
     def __init__(self, folder: Path, name: str = "0123", **facts: Any) -> None:
-        self.folder, self.facts, self.short = folder, facts, f"shards:{name}"
+        self.folder, self.name_, self.facts_ = folder, name, facts
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self.facts_
+
+    @property
+    def short(self) -> str:
+        return f"shards:{self.name_}"
 
     def has(self, path: str) -> bool:
         return (self.folder / path).exists()
