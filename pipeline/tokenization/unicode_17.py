@@ -1,6 +1,6 @@
 """Machinery: find the letters and digits that Unicode 17 added, in bytes of UTF-8.
 
-`gigatoken` cuts words by the newer Unicode and `tokenizers` by the older one: they differ in these characters alone, as
+`gigatoken` cuts words by Unicode 17 and `tokenizers` by Unicode 16: they differ in these characters alone, as
 was found by trying every character.
 """
 
