@@ -1,15 +1,17 @@
 """Fixtures that several rooms' tests share."""
 
 import contextlib
+import fcntl
 import importlib
 import io
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,40 @@ def program(tmp_path: Path) -> Callable[..., Ended]:
     return run
 
 
+Shared = Callable[[str, Callable[[Path], None]], Path]
+"""shared("name", make) gives the folder that make(folder) filled, once for all processes of the tests"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the files that run whole programs to the front: the short ones after them even out what each process does.
+
+    The first of the two processes builds `tiny` while the second one is at the cluster, which needs none.
+    """
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.parent != here)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """Fill a folder in the process that asks for it first; the others wait for it.  Look, but do not write."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def fill(name: str, make: Callable[[Path], None]) -> Path:
+        folder, made = root / f"shared-{name}", root / f"shared-{name}.made"
+        with (root / f"shared-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # what a process left that failed
+                folder.mkdir()
+                make(folder)
+                made.touch()
+        return folder
+
+    return fill
+
+
 @dataclass(frozen=True)
 class Tiny:
     """The whole chain, built once: its store, and what running it printed. Look, but do not write."""
@@ -65,13 +101,17 @@ class Tiny:
         return self.store.find(f"tiny.{step}")
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    """Run the recipe `tiny` to its end."""
-    root = tmp_path_factory.mktemp("tiny") / "store"
-    ended = start("-m", "pipeline.run", "tiny", store=root)
+def run_tiny(folder: Path) -> None:
+    ended = start("-m", "pipeline.run", "tiny", store=folder / "store")
     assert ended.code == 0, ended.err
-    return Tiny(Store(root), ended)
+    (folder / "ended.json").write_text(json.dumps(asdict(ended)))
+
+
+@pytest.fixture(scope="session")
+def tiny(shared: Shared) -> Tiny:
+    """Run the recipe `tiny` to its end."""
+    folder = shared("tiny", run_tiny)
+    return Tiny(Store(folder / "store"), Ended(**json.loads((folder / "ended.json").read_text())))
 
 
 @pytest.fixture
