@@ -27,6 +27,12 @@ ROOT = Path(__file__).parent.parent
 OFTEN = [
     part for step in ("pretrain", "classifier", "assistant") for part in (f"--{step}.save-steps", "25")
 ]  # so that a killed step goes on instead of beginning anew; in no id
+ONE_THREAD = [
+    part
+    for step in ("pretrain", "classifier", "assistant")
+    for name in (step, f"{step}_scores")
+    for part in (f"--{name}.threads", "1")
+]  # which a killed step and the undisturbed run must have alike; for networks as small as these one is quickest
 
 ROUND = 5
 
@@ -51,7 +57,7 @@ def start(store: Path, log: Path) -> subprocess.Popen[bytes]:
     """Start the recipe; what it says goes to `log`."""
     with log.open("wb") as file:
         return subprocess.Popen(
-            command("pipeline.run", "tiny", *OFTEN),
+            command("pipeline.run", "tiny", *OFTEN, *ONE_THREAD),
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=file,

@@ -41,6 +41,17 @@ TESTS_OF_NO_ONE_MODULE = {"tests/test_architecture.py", "tests/test_flow.py", "t
 TESTS_OF_NO_ONE_MODULE |= {"tests/test_faults.py", "tests/test_readme.py", "tests/test_cluster.py"}
 TESTS_OF_NO_ONE_MODULE |= {"tests/pipeline/test_hostile.py", "tests/pipeline/test_format.py"}
 TESTS_OF_NO_ONE_MODULE |= {"tests/test_old_store.py"}
+_PEER = "only the Python of its own environment has what it imports"
+WITHOUT_A_TEST = {
+    "pipeline.bench.peers.datasets_windows": _PEER,
+    "pipeline.bench.peers.datatrove_shards": _PEER,
+    "pipeline.bench.peers.litdata_windows": _PEER,
+    "pipeline.bench.peers.nanogpt_shards": _PEER,
+    "pipeline.bench.peers.nanogpt_windows": _PEER,
+    "pipeline.bench.peers.streaming_windows": _PEER,
+    "pipeline.bench.peers.tokenizers_training": _PEER,
+}
+"""the modules that no test file is about, and why"""
 
 
 def sources(*folders: str) -> list[Path]:
@@ -289,6 +300,31 @@ def test_every_test_file_is_named_after_the_module_it_tests() -> None:
         and not any(module.exists() for module in may_be_about(path))
     ]
     assert files and strays == []
+
+
+def place_of_tests(module: str) -> Path:
+    """Return where the tests of a module are; a program `python -m pipeline.bench` is bench/__main__.py."""
+    *folders, name = module.removesuffix(".__main__").split(".")
+    return ROOT.joinpath("tests", *folders, f"test_{name}.py")
+
+
+def test_every_module_has_its_test_file_or_is_named_with_the_reason() -> None:
+    missing = {m for m, path in MODULES.items() if path.name != "__init__.py" and not place_of_tests(m).exists()}
+
+    assert sorted(missing - set(WITHOUT_A_TEST)) == [], "modules without a test file"
+    assert sorted(set(WITHOUT_A_TEST) - missing) == [], "named as without a test file, and they have one or are gone"
+    assert place_of_tests("pipeline.bench.__main__") == ROOT / "tests" / "pipeline" / "test_bench.py"
+    assert place_of_tests("model.gpt") == ROOT / "tests" / "model" / "test_gpt.py"
+
+
+def test_every_test_file_has_a_test() -> None:
+    files = [path for path in sources("tests") if path.name.startswith("test_")]
+    empty = [
+        str(path.relative_to(ROOT))
+        for path in files
+        if not any(isinstance(node, ast.FunctionDef) and node.name.startswith("test_") for node in tree(path).body)
+    ]
+    assert empty == []
 
 
 def test_tests_are_no_packages() -> None:

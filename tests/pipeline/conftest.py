@@ -1,23 +1,29 @@
 """Fixtures of this room: stages that run in this process, artifacts made by hand, and copies of what was built."""
 
 import contextlib
+import hashlib
 import importlib
 import io
+import json
 import os
 import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import settings
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.manifest import Asked
 from pipeline.artifacts.store import Request, Store
+from pipeline.reporting.corpus_report import CorpusReport, gather
+from pipeline.stage.definition import describe
+from pipeline.tables.arrow import PartWriter
 from pipeline.tokenization.text_encoder import TextEncoder, tokenizer_config
 from pipeline.tokenizer import TokenizerConfig, train
 
@@ -204,8 +210,6 @@ def publish() -> Callable[..., Artifact]:
 
 def encoder_in(folder: Path, texts: list[str], vocab_size: int) -> TextEncoder:
     """Train a tokenizer on `texts` and open it as an encoder."""
-    import json
-
     tokenizer = train(iter(texts), TokenizerConfig(vocab_size=vocab_size))
     tokenizer.save(str(folder / "tokenizer.json"))
     page = json.dumps(tokenizer_config(tokenizer.get_vocab_size()))
@@ -232,3 +236,121 @@ def encoder(encoder_folder: Path) -> TextEncoder:
 def train_encoder(tmp_path: Path) -> Callable[[list[str], int], TextEncoder]:
     """Train an encoder of one's own: train_encoder(["aaa"], 300)."""
     return lambda texts, vocab_size: encoder_in(tmp_path, texts, vocab_size)
+
+
+# --- a corpus by hand, and its report ------------------------------------------------------------------------
+
+HEADS = ("step", "reason", "same_as", "excerpt")
+
+
+@dataclass
+class Raw:
+    """A corpus by hand: (split, source, place, text), and rejects (source, place, step, reason, same_as, excerpt)."""
+
+    documents: list[tuple[str, str, str, str]] = field(default_factory=list)
+    rejects: list[tuple[str, str, str, str, str, str]] = field(default_factory=list)
+    steps: list[dict[str, Any]] | None = None
+    license: str = "CC0-1.0"
+    attribution: str = "somebody"
+
+    def publish(self, store: Store, part_bytes: int = 200) -> Artifact:
+        """Write it in the format of a corpus."""
+        with store.draft(request_for({"clean": []})) as draft:
+            totals: dict[str, dict[str, int]] = {"documents": {}, "bytes": {}, "characters": {}}
+            for split in ("train", "validation", "test"):
+                texts = [row for row in self.documents if row[0] == split]
+                _write(draft.path, split, ("id", "source", "place", "text"), map(_with_id, texts), part_bytes)
+                if texts:
+                    totals["documents"][split] = len(texts)
+                    totals["bytes"][split] = sum(len(row[3].encode()) for row in texts)
+                    totals["characters"][split] = sum(len(row[3]) for row in texts)
+            _write(draft.path, "rejects", ("source", "place", *HEADS), self.rejects, part_bytes)
+            (draft.path / "steps.json").write_text(json.dumps(self.account()))
+            names = dict.fromkeys(row[1] for row in self.documents)
+            about = {"license": self.license, "attribution": self.attribution}
+            pages = [{"name": name, "sha256": "ab" * 32, "files": ["a", "b"], **about} for name in names]
+            (draft.path / "sources.jsonl").write_text("".join(json.dumps(page) + "\n" for page in pages))
+            (draft.record / "steps_seconds.json").write_text(json.dumps({"read": 1.5}))
+            draft.fact(**totals)
+            draft.count(read=len(self.documents) + len(self.rejects), documents=len(self.documents))
+            draft.provenance = {"started": "2026-01-01T00:00:00Z", "seconds": 3.25, "git_commit": None}
+        return draft.artifact
+
+    def account(self) -> list[dict[str, Any]]:
+        """Return the accounting table that follows from the rejects, with the steps in order of first use."""
+        if self.steps is not None:
+            return self.steps
+        left = len(self.documents) + len(self.rejects)
+        rows = []
+        for name in dict.fromkeys(["read", *(row[2] for row in self.rejects)]):
+            reasons = [row[3] for row in self.rejects if row[2] == name]
+            account = {"documents_in": left, "bytes_in": 10 * left}
+            left -= len(reasons)
+            account |= {"documents_out": left, "bytes_out": 10 * left}
+            rejected = {reason: reasons.count(reason) for reason in reasons}
+            sources = (
+                {"books": [account["documents_in"], account["bytes_in"], left, 10 * left]} if name == "read" else {}
+            )
+            rows.append(
+                {"step": name, "settings": {"least": 3}, **account, "changed": 0, "rejected": rejected, "counts": {}}
+                | {"sources": sources}
+            )
+        return rows
+
+
+def _with_id(row: tuple[str, str, str, str]) -> tuple[str, str, str, str]:
+    return hashlib.sha256(row[3].encode()).hexdigest()[:32], row[1], row[2], row[3]
+
+
+def _write(folder: Path, name: str, columns: tuple[str, ...], rows: Any, part_bytes: int) -> None:
+    writer = PartWriter(folder, name, pa.schema(dict.fromkeys(columns, pa.string())), part_bytes=part_bytes)
+    for row in rows:
+        writer.add(dict(zip(columns, row, strict=True)), sum(map(len, row)))
+    writer.close()
+
+
+@pytest.fixture
+def raw() -> Raw:
+    """Six documents of two sources and five rejects; `b 1` stands for two copies, `books g:9` for one, and is gone."""
+    texts = ["the red fox ran", "the red fox slept\n\nand slept", "one two three four five", "a b", "x" * 30, "the hen"]
+    documents = [
+        ("validation" if i == 2 else "train", "books" if i < 4 else "my notes", f"f.txt:{i}", t)
+        for i, t in enumerate(texts)
+    ]
+    return Raw(
+        documents=documents,
+        rejects=[
+            ("books", "g:1", "length", "too short", "", "hi"),
+            ("books", "g:2", "exact", "same text", "books f.txt:0", "the red fox ran"),
+            ("my notes", "g:3", "near", "near duplicate", "books f.txt:0", "the red fox walked"),
+            ("books", "g:4", "near", "near duplicate", "books g:9", "gone one"),
+            ("books", "g:9", "quality", "few words", "", "gone"),
+        ],
+    )
+
+
+@pytest.fixture
+def make_raw() -> type[Raw]:
+    """Make a corpus by hand: make_raw(documents=[("train", "books", "f.txt:0", "a text")]).publish(store)."""
+    return Raw
+
+
+def gather_report(artifact: Artifact, store: Store, *, sample_bytes: int = 2**20, **options: Any) -> CorpusReport:
+    return gather(artifact, store, describe, sample_bytes=sample_bytes, **options)
+
+
+@pytest.fixture
+def gathered() -> Callable[..., CorpusReport]:
+    """Report on a published corpus: gathered(artifact, store, tokenizer="tokenizer:3f9c")."""
+    return gather_report
+
+
+@pytest.fixture
+def report_of(tmp_path: Path) -> Callable[..., CorpusReport]:
+    """Publish a corpus by hand and report on it: report_of(raw, "one", part_bytes=1)."""
+
+    def report(raw: Raw, name: str = "store", *, part_bytes: int = 200, **options: Any) -> CorpusReport:
+        store = Store(tmp_path / name)
+        return gather_report(raw.publish(store, part_bytes), store, **options)
+
+    return report

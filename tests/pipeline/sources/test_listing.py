@@ -13,7 +13,6 @@ from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, DataError, IntegrityError, MissingError
 from pipeline.readers.documents import documents_of
 from pipeline.runtime import hash_cache as hashes_module
-from pipeline.runtime.hash_cache import HashMemory
 from pipeline.runtime.hashing import sha256_of_file
 from pipeline.sources.card import Source
 from pipeline.sources.listing import all_files, local_files, open_source, source_of_path
@@ -129,49 +128,6 @@ def test_a_source_file_is_hashed_once(folder: Path, store: Store, hashed: list[P
 
     assert first == again
     assert sorted(hashed) == sorted(file.path for file in local_files(str(folder)))
-
-
-def test_a_changed_file_is_hashed_again_though_its_time_is_as_before(
-    folder: Path, store: Store, hashed: list[Path]
-) -> None:
-    path = folder / "b.txt"
-    with HashMemory(store.root / "hashes.sqlite") as memory:
-        before, status = memory.sha256(path), path.stat()
-        path.write_text("B.TXT")
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-        assert memory.sha256(path) == hashlib.sha256(b"B.TXT").hexdigest() != before
-    assert len(hashed) == 2
-
-
-def test_a_memory_that_is_damaged_is_done_without(folder: Path, store: Store) -> None:
-    store.root.mkdir()
-    (store.root / "hashes.sqlite").write_bytes(b"no data base" * 100)
-
-    with HashMemory(store.root / "hashes.sqlite") as memory:
-        assert memory.sha256(folder / "b.txt") == sha256_of_file(folder / "b.txt")
-
-
-def test_a_store_that_cannot_be_written_has_no_memory_and_hashes_all_the_same(folder: Path) -> None:
-    with HashMemory(folder / "b.txt" / "hashes.sqlite") as memory:
-        assert memory.sha256(folder / "b.txt") == sha256_of_file(folder / "b.txt")
-
-
-def test_hashes_are_written_together_and_also_when_the_work_is_broken_off(
-    store: Store, tmp_path: Path, hashed: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hashes_module, "_BATCH", 4)
-    paths = [tmp_path / f"{i}.txt" for i in range(10)]
-    for path in paths:
-        path.write_text(path.name)
-    with pytest.raises(KeyboardInterrupt), HashMemory(store.root / "hashes.sqlite") as memory:
-        for path in paths[:6]:
-            memory.sha256(path)
-        raise KeyboardInterrupt
-    with HashMemory(store.root / "hashes.sqlite") as memory:
-        assert [memory.sha256(path) for path in paths] == [sha256_of_file(path) for path in paths]
-
-    assert hashed[:10] == [*paths[:6], *paths[6:]]
 
 
 # --- members of a wheel --------------------------------------------------------------------------------------
