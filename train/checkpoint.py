@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.runtime.console import say
 from pipeline.runtime.files import aside_of, sync_folder, sync_tree, write_json
-from pipeline.runtime.hashing import JSON, sha256_of_file
+from pipeline.runtime.hashing import JSON, Page, sha256_of_file
 from pipeline.runtime.settings import build
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _read_state(folder: Path) -> TrainerState | None:
     return None
 
 
-def read_lines(path: Path) -> Iterator[JSON]:
+def read_lines(path: Path) -> Iterator[Page]:
     """Yield the objects of a JSON-lines file; a last line that a kill cut short is dropped."""
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():

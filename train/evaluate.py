@@ -221,7 +221,7 @@ class Scorer:
         rows = ExampleData(examples, self.split, module.config.context_length)
         scores = score_conversations(module, rows, TokenBytes.of(encoder.token_bytes), self.launch, self.batch_size)
         sampling = Sampling(temperature=0.0, max_new_tokens=config.max_new_tokens)
-        predictions = []
+        predictions: list[dict[str, JSON]] = []
         for row in _spread(len(rows), config.replies):
             prompt, reference = prompt_of(rows, row)
             reply = generate(module, prompt, sampling, stop_ids=encoder.stop_ids, banned_ids=encoder.role_ids)

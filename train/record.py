@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.runtime.console import say
 from pipeline.runtime.files import replace_text
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import JSON, Page
 from train.checkpoint import read_lines
 
 METRICS, ORDER, SAMPLES, CURVE = "metrics.jsonl", "order.jsonl", "samples.txt", "loss.png"
@@ -95,7 +95,7 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-def draw_curve(rows: list[JSON], path: Path) -> None:
+def draw_curve(rows: list[Page], path: Path) -> None:
     """Draw training and validation loss over steps as a PNG."""
     import matplotlib
 

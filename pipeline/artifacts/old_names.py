@@ -7,7 +7,7 @@ hashed, compared or shown as it was asked is read as it stands.
 from collections.abc import Mapping
 from typing import TypeAlias, Union
 
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import Page
 
 Names: TypeAlias = Mapping[str, Union[str, "Names"]]
 """an old key with its new one, or a key that stays with the names inside of what it holds"""
@@ -25,18 +25,18 @@ NETWORK_FILE: Names = {"task": "architecture", "model": _NETWORK}
 """a model's config.json"""
 
 
-def facts_of(kind: str, facts: Mapping[str, JSON]) -> dict[str, JSON]:
+def facts_of(kind: str, facts: Page) -> Page:
     """Return the facts of an artifact by the names of today."""
     return renamed(facts, FACTS.get(kind, {}))
 
 
-def renamed(page: Mapping[str, JSON], names: Names) -> dict[str, JSON]:
+def renamed(page: Page, names: Names) -> Page:
     """Return `page` with its old keys replaced; one whose new key is there too stays as it is."""
-    found: dict[str, JSON] = {}
+    found: Page = {}
     for key, value in page.items():
         new = names.get(key, key)
         if isinstance(new, str):
             found[key if new in page else new] = value
         else:
-            found[key] = renamed(value, new) if isinstance(value, Mapping) else value
+            found[key] = renamed(value, new) if isinstance(value, dict) else value
     return found

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, TypeVar
 from pipeline.executors.executor import Executor, Workers, executor
 from pipeline.runtime.console import progress
 from pipeline.runtime.files import aside_of, rename_new
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import JSON, Page
 from pipeline.runtime.liveness import ProcessIdentity, boot_id
 
 Task = TypeVar("Task")
@@ -45,7 +45,7 @@ class Output(NamedTuple):
     """What a task left: the folder of its files, and what its function returned."""
 
     folder: Path
-    result: dict[str, JSON]
+    result: Page
 
 
 @dataclass(frozen=True)
@@ -175,13 +175,13 @@ def _make_output(call: _Call) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _read_result(folder: Path) -> dict[str, JSON]:
-    result: dict[str, JSON] = _read_page(folder)["result"]
+def _read_result(folder: Path) -> Page:
+    result: Page = _read_page(folder)["result"]
     return result
 
 
-def _read_page(folder: Path) -> dict[str, JSON]:
-    page: dict[str, JSON] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+def _read_page(folder: Path) -> Page:
+    page: Page = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     return page
 
 

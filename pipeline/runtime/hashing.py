@@ -3,12 +3,12 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
 
-JSON: TypeAlias = Any
+JSON: TypeAlias = "Mapping[str, JSON] | Sequence[JSON] | str | int | float | bool | None"
 """a value that JSON can hold: what is hashed, written and printed"""
 
 Page: TypeAlias = dict[str, Any]

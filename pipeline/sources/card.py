@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pipeline.artifacts.manifest import License
 from pipeline.errors import ConfigError, MissingError
-from pipeline.runtime.hashing import JSON
+from pipeline.runtime.hashing import Page
 from pipeline.runtime.settings import Flat, build, nearest
 from pipeline.sources.reading_options import ReadingOptions
 from pipeline.sources.templates import check_template
@@ -108,7 +108,7 @@ def load_card(name: str) -> Source:
     return replace(source, location=_portable(source.location, path.parent))
 
 
-def front_matter(path: Path) -> dict[str, JSON]:
+def front_matter(path: Path) -> Page:
     """Return the YAML between the two `---` lines at the top of a card."""
     import yaml
 
@@ -125,7 +125,7 @@ def front_matter(path: Path) -> dict[str, JSON]:
     return front if isinstance(front, dict) else {}
 
 
-def _with_lists(table: JSON, key: str) -> JSON:
+def _with_lists(table: Any, key: str) -> Any:
     """Let `where: {topic: X}` stand for `where: {topic: [X]}`."""
     if not isinstance(table, dict):
         return table

@@ -293,7 +293,7 @@ def _read_text(path: Path) -> str:
         raise DataError(f"{path} is not UTF-8 at byte {error.start}.") from None
 
 
-def _read_json(path: Path) -> JSON:
+def _read_json(path: Path) -> Any:
     """Read strict JSON: a key that is there twice would silently win over the first."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
