@@ -23,7 +23,7 @@ from pipeline.executors.executor import Workers
 from pipeline.runtime.console import say
 from pipeline.runtime.files import write_json
 from pipeline.runtime.settings import Flat
-from pipeline.sources.card import Source, check_names, load_card
+from pipeline.sources.card import Source, check_names, load_card, readers_of
 from pipeline.sources.listing import may_hold_html, open_source, source_of_path
 from pipeline.sources.reading_options import ReadingOptions
 from pipeline.sources.streams import SourceFile
@@ -177,13 +177,14 @@ def summarize(artifact: Artifact) -> str:
 
 
 def extra_toolchain(config: CorpusConfig) -> tuple[str, ...]:
-    """Return the libraries whose output the steps, or texts cut out of HTML, depend on."""
-    return (*packages_of(parse_steps(config.clean)), *(["trafilatura"] if config.extracts_html else []))
+    """Return the libraries whose output the steps, texts cut out of HTML or data sets from the hub depend on."""
+    html = ("trafilatura",) if config.extracts_html else ()
+    return (*packages_of(parse_steps(config.clean)), *html, *readers_of(config.sources))
 
 
 STAGE = Stage(
     module="pipeline.corpus",
-    version=3,
+    version=4,
     kind="corpus",
     options=CorpusOptions,
     config=CorpusConfig,
@@ -191,10 +192,7 @@ STAGE = Stage(
     roles={},
     determinism="bytes",
     toolchain=(UNICODE, "pyarrow"),
-    extra_toolchain=lambda config: (
-        *packages_of(parse_steps(config.clean)),
-        *(["trafilatura"] if config.extracts_html else []),
-    ),
+    extra_toolchain=extra_toolchain,
     run=run,
     resolve=resolve,
     licenses=licenses,

@@ -17,11 +17,12 @@ from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, DataError
 from pipeline.executors.executor import Workers, map_parts
 from pipeline.readers.example_rows import Candidate, ExampleType, candidates_of
-from pipeline.sources.card import Pair, Source, check_names, load_card
+from pipeline.sources.card import Pair, Source, check_names, load_card, readers_of
 from pipeline.sources.document import Document
 from pipeline.sources.listing import open_source, source_of_path
 from pipeline.sources.reading_options import ReadingOptions
 from pipeline.stage.definition import Job, Role, Stage
+from pipeline.stage.planning import UNICODE
 from pipeline.stage.program import main_of
 from pipeline.tables.rejects import Rejects, publish_rejects
 from pipeline.tables.splits import SPLITS, assign_splits, by_split
@@ -295,14 +296,15 @@ def licenses(config: ExamplesConfig) -> tuple[License, ...]:
 
 STAGE = Stage(
     module="pipeline.examples",
-    version=2,
+    version=3,
     kind="examples",
     options=ExamplesOptions,
     config=ExamplesConfig,
     execution=Workers,
     roles={"tokenizer": Role(kinds=("tokenizer",), help="the encoder, the same as the model's")},
     determinism="bytes",
-    toolchain=("tokenizers", "pyarrow"),
+    toolchain=(UNICODE, "tokenizers", "pyarrow"),
+    extra_toolchain=lambda config: readers_of(config.sources),
     run=run,
     resolve=resolve,
     licenses=licenses,

@@ -265,7 +265,7 @@ def write_lists(
 
 STAGE = Stage(
     module="pipeline.shards",
-    version=2,
+    version=3,
     kind="shards",
     config=ShardsConfig,
     execution=ShardsExecution,

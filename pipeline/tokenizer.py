@@ -239,7 +239,7 @@ def next_commands(artifact: Artifact) -> list[str]:
 
 STAGE = Stage(
     module="pipeline.tokenizer",
-    version=2,
+    version=3,
     kind="tokenizer",
     options=TokenizerOptions,
     config=TokenizerConfig,

@@ -244,7 +244,7 @@ def _write(folder: Path, result: Result, split: str) -> None:
 
 STAGE = Stage(
     module="train.evaluate",
-    version=1,
+    version=2,
     kind="evaluation",
     config=EvaluateConfig,
     execution=EvaluateExecution,

@@ -53,7 +53,7 @@ def finetuning_stage(
     """Describe a stage that goes on from a pretrained model."""
     return Stage(
         module=module,
-        version=1,
+        version=2,
         kind="model",
         config=FinetuneConfig,
         execution=TrainingExecution,

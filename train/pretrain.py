@@ -139,7 +139,7 @@ def _order(config: PretrainConfig, sizes: tuple[int, ...]) -> "Mixture | None":
 
 STAGE = Stage(
     module="train.pretrain",
-    version=1,
+    version=2,
     kind="model",
     config=PretrainConfig,
     execution=TrainingExecution,

@@ -170,10 +170,9 @@ def _rejected_in(part: Output) -> int:
 
 def _join(task: _Rejected, folder: Path) -> dict[str, Any]:
     from pipeline.tables.arrow import one_batch, read_batch, write_batch
-    from pipeline.tables.features import batch_with_features
 
     batch = one_batch([read_batch(path / REJECTS) for path in task.folders])
-    write_batch(folder / REJECTS, batch_with_features(batch))
+    write_batch(folder / REJECTS, batch)
     return {"rejects": len(batch)}
 
 

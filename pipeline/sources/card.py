@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -74,6 +74,11 @@ class Source:
     @property
     def as_license(self) -> License:
         return License(source=self.name, license=self.license, attribution=self.attribution)
+
+
+def readers_of(sources: Iterable[Source]) -> tuple[str, ...]:
+    """Return the libraries, for a toolchain, that decide which rows there are: `datasets`, for data sets of the hub."""
+    return ("datasets",) if any(source.location.startswith("hf:") for source in sources) else ()
 
 
 def is_remote(location: str) -> bool:

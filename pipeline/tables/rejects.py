@@ -32,8 +32,9 @@ class Rejects:
 def write_rejects(path: Path, rows: Sequence[dict[str, str]]) -> None:
     """Write rejects as one file."""
     from pipeline.tables.arrow import string_batch, write_batch
+    from pipeline.tables.features import batch_with_features
 
-    write_batch(path, string_batch({name: [row[name] for row in rows] for name in REJECT_COLUMNS}))
+    write_batch(path, batch_with_features(string_batch({name: [row[name] for row in rows] for name in REJECT_COLUMNS})))
 
 
 def publish_rejects(folder: Path, rejects: Rejects) -> None:

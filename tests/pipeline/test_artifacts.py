@@ -259,24 +259,24 @@ def test_what_tiny_made_before_any_weights_is_made_again_to_the_byte_in_other_su
 # If one of these changes on purpose, raise the `version` of that stage first: the same question then has another id.
 GOLDEN = {
     "corpus": (
-        "e6f2dcb52fbe4a141fcaa4087df059142807dc5a1631b3bc24a4c34a77213c4e",
+        "d1df005aeb71922d7d12c8073c7bf06fecf1af3b5b02a09eb19c7e03f55167fd",
         "9ed89184fd7185243cb56d5457177de87b2c141bb4b783a674219764913524cb",
     ),
     "tokenizer": (
-        "920caacb2d0871c26ef82f942366d7deb5719fc5504622c6ffc03773fd95ca42",
+        "5d1b322aa684f8bd0844eec70e6e0a50e315312e8844c0d784f115f06e322007",
         "1d71d27cafe1ae417afeb66baf3b9e4fc0efbc377712cce938c3035890e98c3b",
     ),
     "shards": (
-        "ea751bc19975f7f09e975575c11473e5dce900b18a7b81b40a9db21a06ebb43e",
+        "c08ecb99c8817a87a4f86128a3f8d05c6836b8fdc8fe0c611988c9ab053a1706",
         "25943412ca2903862eb60b2ac3366bfcd129051e560131204e465b5a5ce22f62",
     ),
     "messages": (
-        "8bcd986eef976b9723a48def31a7cb7193b4bf61ee428eac6e1110fb1827d9be",
-        "d3e9a39cc030c669d21d9efb6e3901721dfd9c80ccf46de26a288cf3453e4de5",
+        "0c3b607c0e103ca008c25bba0ef435e0945912cc6ff9fcc09c5bd15b81c320ec",
+        "b21132510db4a4f9c645fc36d2c0f875bb5c4a980f53ce24490b691bbddc7013",
     ),
     "dialogues": (
-        "a94e74958d8eeec099d6a3a436d20a1f44d4cfe8b5dcc4003c056474ffb8c4d5",
-        "93d1928c2bf378492b9db6d8c11da82e3aba4f380203a0ecd625cda31b44e72b",
+        "c4bca7b89ea6e04fec874510f02536ffec53d9e1c199d224244f41fef17f830b",
+        "845f7d137038059926a1878cabeac2a5a5c236cf67d6dd75e2a246b305f35540",
     ),
 }
 GOLDEN_TOOLS = {"unicode": "14.0.0", "pyarrow": "26.0", "tokenizers": "0.23", "datasets": "5.2"}
