@@ -129,6 +129,14 @@ def test_an_imported_artifact_is_reproduced(bench: Any, gpt2_files: Path) -> Non
     assert bench.artifacts("reproduce", artifact.reference).out.split()[0] == "MATCH"
 
 
+def test_the_id_holds_the_files_that_were_found_and_not_the_path_that_was_given(bench: Any, gpt2_files: Path) -> None:
+    config = bench.make("pipeline.tokenizer", "--import", str(gpt2_files)).manifest.recipe.config
+
+    assert "import_from" not in config
+    assert [Path(file["location"]).name for file in config["imported"]] == ["encoder.json", "vocab.bpe"]
+    assert all(len(file["sha256"]) == 64 for file in config["imported"])
+
+
 def test_a_recipe_may_import(bench: Any, gpt2_files: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "mine.toml"
     recipe.write_text(f'[tokenizer]\nimport_from = "{gpt2_files}"\n')
