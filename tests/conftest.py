@@ -104,6 +104,12 @@ class Tiny:
         return self.store.find(f"tiny.{step}")
 
 
+@pytest.fixture(scope="session")
+def one_thread() -> list[str]:
+    """Flags of `pipeline.run tiny` for one thread in every step that trains or scores."""
+    return ONE_THREAD
+
+
 def run_tiny(folder: Path) -> None:
     ended = start("-m", "pipeline.run", "tiny", *ONE_THREAD, store=folder / "store")
     assert ended.code == 0, ended.err

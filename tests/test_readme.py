@@ -38,10 +38,12 @@ def home(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("command", readme_commands())
-def test_a_command_of_the_readme_does_what_it_says(command: str, home: Path, program: Callable[..., Any]) -> None:
+def test_a_command_of_the_readme_does_what_it_says(
+    command: str, home: Path, program: Callable[..., Any], one_thread: list[str]
+) -> None:
     words = shlex.split(command.replace("laptop", "tiny").replace("~", str(home)))
-    if "--corpus.source" in words:  # the same command with fewer steps
-        words += ["--pretrain.max-steps", "2", "--classifier.max-steps", "2", "--assistant.max-steps", "2"]
+    if "--corpus.source" in words:  # the same command with fewer steps and threads
+        words += [*one_thread, "--pretrain.max-steps", "2", "--classifier.max-steps", "2", "--assistant.max-steps", "2"]
     words = ["-m", "accelerate.commands.launch", *words[2:]] if words[0] == "accelerate" else words[1:]
     ended = program(*words, store=home / "store")
     assert ended.code == 0, ended.err
