@@ -203,7 +203,7 @@ def test_a_folder_of_ones_own_is_trained_on_and_what_is_not_ones_own_is_said(
     mine.mkdir()
     (mine / "one.txt").write_text("\n\n".join(stories[:150]), encoding="utf-8")
     (mine / "two.md").write_text("\n\n".join(stories[150:300]), encoding="utf-8")
-    options = ("--corpus.source", str(mine), "--pretrain.max-steps", "1")
+    options = ("--corpus.source", str(mine), "--pretrain.max-steps", "1", "--pretrain.threads", "1")
     ended = program("-m", "pipeline.run", str(to_pretraining), *options)
     assert ended.code == 0, ended.err
     store = Store(tmp_path / "store")
