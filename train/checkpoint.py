@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.runtime.console import say
 from pipeline.runtime.files import aside_of, sync_folder, sync_tree, write_json
-from pipeline.runtime.hashing import JSON, Page, sha256_of_file
+from pipeline.runtime.hashing import Page, sha256_of_file
 from pipeline.runtime.settings import build
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class TrainerState:
     """target tokens seen"""
     seconds: float
     """spent in training, over all attempts"""
-    domains: tuple[dict[str, JSON], ...]
+    domains: tuple[Page, ...]
     """the determinism domains the run has been in, in order"""
 
 

@@ -101,11 +101,11 @@ def _check(order: Any, windows: Any, tokens: Path, dtype: str) -> None:
 
 def _write_tokens(shards: Artifact, path: Path) -> tuple[Path, str]:
     """Write the train split as one flat file, for the peers."""
-    from pipeline.tables.arrow import read_batch
+    from pipeline.tables.arrow import read_batch, values_of
 
     with path.open("wb") as out:
         for shard in shards.files("train-"):
-            out.write(memoryview(read_batch(shard).column("input_ids").values.to_numpy()))
+            out.write(values_of(read_batch(shard).column("input_ids").values).tobytes())
     return path, str(shards.facts["dtype"])
 
 

@@ -69,18 +69,18 @@ class PackedWindows:
         return list(zip(numbers.tolist(), (samples - self._firsts[numbers]).tolist(), strict=True))
 
     def _open(self, number: int) -> _File:
-        from pipeline.tables.arrow import read_batch
+        from pipeline.tables.arrow import read_batch, values_of
 
         path = self._paths[number]
         batch = read_batch(path)
         ids, starts = batch.column("input_ids"), batch.column("document_starts")
-        flat = ids.values.to_numpy(zero_copy_only=True)
+        flat = values_of(ids.values)
         if len(batch) != self._counts[number] or len(flat) != len(batch) * (self.context_length + 1):
             raise _misfit(path, len(batch), len(flat), self._counts[number], self.context_length)
         return _File(
             ids=flat.reshape(len(batch), -1),
-            starts=starts.values.to_numpy(zero_copy_only=True),
-            offsets=starts.offsets.to_numpy(zero_copy_only=True),
+            starts=values_of(starts.values),
+            offsets=values_of(starts.offsets),
         )
 
 

@@ -72,11 +72,11 @@ class TokenStream:
         return tokens.reshape(-1, length)
 
     def _open(self, number: int) -> StoredTokens:
-        from pipeline.tables.arrow import read_batch
+        from pipeline.tables.arrow import read_batch, values_of
 
         path = self._paths[number]
         # A plain array: slicing one of numpy's memory maps costs ten times as much.
-        tokens: np.ndarray = read_batch(path).column("input_ids").values.to_numpy(zero_copy_only=True)
+        tokens: np.ndarray = values_of(read_batch(path).column("input_ids").values)
         if len(tokens) != self._lengths[number]:
             raise IntegrityError(f"{path} has {len(tokens)} tokens, and its index says {self._lengths[number]}.")
         return tokens

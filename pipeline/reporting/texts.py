@@ -109,7 +109,9 @@ def _add_lengths(counts: Counter[int], batch: "pa.RecordBatch") -> None:
     import numpy as np
     import pyarrow.compute as pc
 
-    lengths, times = np.unique(pc.utf8_length(batch.column("text")).to_numpy(zero_copy_only=False), return_counts=True)
+    from pipeline.tables.arrow import values_of
+
+    lengths, times = np.unique(values_of(pc.utf8_length(batch.column("text"))), return_counts=True)
     counts.update(dict(zip(lengths.tolist(), times.tolist(), strict=True)))
 
 

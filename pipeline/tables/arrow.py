@@ -44,6 +44,15 @@ def numbers(values: "Shaped[np.ndarray, ' rows']") -> pa.Array:
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 
+def values_of(column: pa.Array) -> "Shaped[np.ndarray, ' rows']":
+    """Return a column of numbers that has no nulls as a NumPy array, where it lies; `to_numpy` would import pandas."""
+    import numpy as np
+
+    if not len(column):
+        return np.empty(0, dtype=str(column.type))
+    return np.frombuffer(column.buffers()[1], dtype=str(column.type))[column.offset : column.offset + len(column)]
+
+
 def offsets_of(texts: pa.StringArray | pa.LargeStringArray) -> "Integer[np.ndarray, ' rows+1']":
     """Return where the bytes of each text of a column begin in its buffer, and where the last ends."""
     import numpy as np

@@ -100,11 +100,11 @@ def _keys_and_sizes(path: Path) -> "tuple[Keys, Sizes]":
     import numpy as np
     import pyarrow.compute as pc
 
-    from pipeline.tables.arrow import read_batch
+    from pipeline.tables.arrow import read_batch, values_of
 
     batch = read_batch(path)
     keys = [int(name[16:], 16) for name in batch.column("id").to_pylist()]
-    sizes = pc.binary_length(batch.column("text")).to_numpy(zero_copy_only=False)
+    sizes = values_of(pc.binary_length(batch.column("text")))
     return np.array(keys, dtype=np.uint64), sizes.astype(np.int64)
 
 

@@ -44,7 +44,7 @@ def test_show_says_how_it_was_made_and_what_is_in_it(chain: Any) -> None:
     shown = chain.bench.artifacts("show", chain.tokenizer.short).out
 
     assert chain.tokenizer.digest in shown
-    assert "made by pipeline.tokenizer (version 2)" in shown
+    assert "made by pipeline.tokenizer (version 3)" in shown
     assert "  vocab_size: 320" in shown
     assert "tokenizer.json" in shown
     assert f"next: python -m pipeline.shards --corpus {chain.corpus.short} --tokenizer {chain.tokenizer.short}" in shown
@@ -315,7 +315,7 @@ def test_reproduce_with_another_version_of_the_stage_says_so(chain: Any, monkeyp
     ended = chain.bench.artifacts("reproduce", chain.shards.short)
 
     assert (ended.code, ended.out.split()[:2]) == (0, ["VERSION", "DIFFERS"])
-    assert "stale: made by version 2; this is version 99" in ended.out
+    assert "stale: made by version 3; this is version 99" in ended.out
 
 
 def test_reproduce_leaves_the_store_as_it_was(chain: Any) -> None:

@@ -11,13 +11,14 @@ from pipeline.bench.drawing import _check, _contestant, _open, _pace, _resume, _
 from pipeline.bench.environments import NANOGPT
 from pipeline.bench.figures import Measured
 from pipeline.errors import IntegrityError
-from pipeline.tables.arrow import read_rows
+from pipeline.tables.arrow import read_batch
 
 
 def test_the_flat_file_is_the_train_split_in_order(shared_chain: Any, tmp_path: Path) -> None:
     path, dtype = _write_tokens(shared_chain.shards, tmp_path / "tokens.bin")
 
-    rows = [row["input_ids"] for shard in shared_chain.shards.files("train-") for row in read_rows(shard)]
+    shards = shared_chain.shards.files("train-")
+    rows = [row["input_ids"] for shard in shards for row in read_batch(shard).to_pylist()]
     assert np.fromfile(path, dtype=dtype).tolist() == [token for row in rows for token in row]
 
 

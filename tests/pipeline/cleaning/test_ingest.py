@@ -24,7 +24,7 @@ Reads = Callable[..., Ingested]
 
 @pytest.fixture
 def read(tmp_path: Path) -> Reads:
-    """Ingest a file or folder: read(path, workers=1, steps=(), block=4096, part=2**24, and settings of the source)."""
+    """Ingest a file or folder: read(path, workers=1, steps=(), block=4096, part=2**24, and reading options)."""
     store = Store(tmp_path / "store")
 
     def run(
@@ -36,7 +36,8 @@ def read(tmp_path: Path) -> Reads:
         part: int = 2**24,
         **settings: Any,
     ) -> Ingested:
-        source: Source = replace(source_of_path(path, store), **settings)
+        plain = source_of_path(path, store)
+        source: Source = replace(plain, reading=replace(plain.reading, **settings))
         files = [(source, file) for file in open_source(source, store)]
         taken, left = leading(parse_steps(steps))
         assert not left

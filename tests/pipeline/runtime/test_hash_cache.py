@@ -51,15 +51,6 @@ def test_a_changed_file_is_hashed_again_though_its_time_is_as_before(path: Path,
     assert len(hashed) == 2
 
 
-def test_a_file_is_known_from_its_first_hash_until_it_changes(path: Path) -> None:
-    with HashMemory(path.parent / "hashes.sqlite") as memory:
-        assert not memory.knows(path)
-        memory.sha256(path)
-        assert memory.knows(path) and memory.knows(str(path))
-        path.write_text("another")
-        assert not memory.knows(path)
-
-
 def test_a_name_that_is_no_utf8_is_remembered(tmp_path: Path, hashed: list[Path]) -> None:
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe4.txt"))
     odd.write_text("text")
@@ -69,13 +60,14 @@ def test_a_name_that_is_no_utf8_is_remembered(tmp_path: Path, hashed: list[Path]
     assert hashed == [odd]
 
 
-def test_a_memory_that_is_damaged_is_done_without(path: Path) -> None:
+def test_a_memory_that_is_damaged_is_done_without(path: Path, hashed: list[Path]) -> None:
     base = path.parent / "hashes.sqlite"
     base.write_bytes(b"no data base" * 100)
 
     with HashMemory(base) as memory:
         assert memory.sha256(path) == sha256_of_file(path)
-        assert memory.knows(path), "what it hashed itself it knows all the same"
+        assert memory.sha256(path) == sha256_of_file(path)
+    assert hashed == [path], "what it hashed itself it knows all the same"
 
 
 def test_a_memory_that_is_damaged_meanwhile_is_done_without(path: Path) -> None:
@@ -120,5 +112,7 @@ def test_another_process_sees_hashes_that_were_written_before_the_end(
     with HashMemory(tmp_path / "hashes.sqlite") as memory, HashMemory(tmp_path / "hashes.sqlite") as other:
         for path in paths:
             memory.sha256(path)
+        hashed.clear()
 
-        assert [other.knows(path) for path in paths] == [True, True, False]
+        assert {other.sha256(path) for path in paths} == set(map(sha256_of_file, paths))
+    assert hashed == paths[2:]

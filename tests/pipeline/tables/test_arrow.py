@@ -21,6 +21,7 @@ from pipeline.tables.arrow import (
     read_batch,
     string_batch,
     strings,
+    values_of,
     write_batch,
 )
 
@@ -124,3 +125,14 @@ def test_rows_are_written_to_files_of_about_the_size_asked_for(tmp_path: Path) -
 def test_no_rows_are_no_file(tmp_path: Path) -> None:
     assert PartWriter(tmp_path, "rows", pa.schema({"n": pa.int64()}), part_bytes=100).close() == []
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", [pa.uint16(), pa.uint32(), pa.int32(), pa.int64(), pa.float64()])
+@pytest.mark.parametrize("cut", [slice(0, 5), slice(1, 4), slice(5, 5)])
+def test_a_column_of_numbers_is_read_where_it_lies(kind: pa.DataType, cut: slice) -> None:
+    column = pa.array([3, 1, 4, 1, 5], kind)[cut]
+
+    values = values_of(column)
+
+    assert (values.tolist(), str(values.dtype)) == ([3, 1, 4, 1, 5][cut], str(kind).replace("double", "float64"))
+    assert len(column) == 0 or values.ctypes.data == column.buffers()[1].address + column.offset * kind.bit_width // 8
