@@ -66,10 +66,10 @@ Shared = Callable[[str, Callable[[Path], None]], Path]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Bring the files that run whole programs to the front: the short ones after them even out what each process does.
 
-    The first of the two processes builds `tiny` while the second one is at the cluster, which needs none.
+    The first of the two processes builds `tiny` while the second one is at the cluster and the engines, without it.
     """
-    here = Path(__file__).parent
-    items.sort(key=lambda item: item.path.parent != here)
+    order = {f"test_{name}": i for i, name in enumerate(("faults", "cluster", "engines", "launch", "flow", "readme"))}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(scope="session")

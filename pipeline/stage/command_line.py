@@ -115,7 +115,7 @@ def _mark_for_the_parser(options: type[Any]) -> None:
     from tyro.conf import arg
 
     for name, hint in get_type_hints(options, include_extras=True).items():
-        if is_flat(hint):
+        if is_flat(hint) and len(hint.__metadata__) == 1:  # it is not marked yet
             options.__annotations__[name] = Annotated[hint, arg(name="")]
 
 
