@@ -12,7 +12,6 @@ from pipeline.errors import ConfigError
 from pipeline.runtime.console import say
 from pipeline.runtime.hashing import Page
 
-_GIGABYTE = 1e9
 
 
 def cleaning(session: Session) -> list[Row]:
