@@ -4,7 +4,6 @@ config.json is {"architecture": "causal_lm" | "sequence_classifier", "labels": [
 """
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from model.config import GPTConfig
 from model.heads import CausalLM, SequenceClassifier
 from pipeline.artifacts import old_names
 from pipeline.errors import ConfigError, DataError, IntegrityError, MissingError
+from pipeline.runtime.settings import from_json, json_of
 
 Model = CausalLM | SequenceClassifier
 
@@ -50,7 +50,7 @@ def describe(model: Model) -> str:
     """Write config.json's text."""
     labels = model.labels if isinstance(model, SequenceClassifier) else ()
     architecture = "sequence_classifier" if isinstance(model, SequenceClassifier) else "causal_lm"
-    content = {"architecture": architecture, "model": asdict(model.config), "labels": list(labels)}
+    content = {"architecture": architecture, "model": json_of(model.config), "labels": list(labels)}
     return json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -60,7 +60,7 @@ def build(path: Path) -> Model:
     try:
         content = old_names.renamed(content, old_names.NETWORK_FILE)
         architecture, labels = content["architecture"], content["labels"]
-        config = GPTConfig(**content["model"])
+        config = from_json(GPTConfig, content["model"], str(path))
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
         raise DataError(f"{path} does not describe a network: {error}") from error
     if architecture == "causal_lm" and labels == []:

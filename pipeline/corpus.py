@@ -7,14 +7,14 @@ and reason, and steps.json accounts for every document between the one and the o
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.manifest import License
 from pipeline.artifacts.store import Draft, Store
-from pipeline.cleaning.chain import add_up, clean, leading, packages_of, parse_steps, resolve_steps
+from pipeline.cleaning.chain import add_up, clean, leading, packages_of, read_steps, resolve_steps
 from pipeline.cleaning.ingest import ingest
 from pipeline.cleaning.output import collect, join_rejects, write_splits
 from pipeline.cleaning.step import CleaningStep
@@ -22,7 +22,7 @@ from pipeline.errors import ConfigError
 from pipeline.executors.executor import Workers
 from pipeline.runtime.console import say
 from pipeline.runtime.files import write_json
-from pipeline.runtime.settings import Flat
+from pipeline.runtime.settings import Flat, json_of
 from pipeline.sources.card import Source, check_names, load_card, readers_of
 from pipeline.sources.listing import may_hold_html, open_source, source_of_path
 from pipeline.sources.reading_options import ReadingOptions
@@ -113,7 +113,7 @@ def run(job: Job[CorpusConfig, Workers]) -> Artifact:
     """Read every source, take its documents through the cleaning steps, and write the splits."""
     config = job.config
     with job.work() as work:
-        steps = parse_steps(config.clean)
+        steps = read_steps(config.clean)
         while_reading, afterwards = leading(steps)
         opened = [(source, file) for source in config.sources for file in open_source(source, job.store)]
         read = ingest(work, opened, block_bytes=config.block_bytes, part_bytes=config.part_bytes, steps=while_reading)
@@ -133,7 +133,7 @@ def run(job: Job[CorpusConfig, Workers]) -> Artifact:
 
 def _account(draft: Draft, steps: Sequence[CleaningStep], table: list[dict[str, Any]]) -> dict[str, int]:
     """Write the accounting table, and how long each step took; return the rejects by reason."""
-    settings = [{}, *map(asdict, steps)]
+    settings = [{}, *map(json_of, steps)]
     seconds: Counter[str] = Counter()
     for counts in table:
         seconds[counts["step"]] += round(counts.pop("seconds"), 3)
@@ -179,7 +179,7 @@ def summarize(artifact: Artifact) -> str:
 def extra_toolchain(config: CorpusConfig) -> tuple[str, ...]:
     """Return the libraries whose output the steps, texts cut out of HTML or data sets from the hub depend on."""
     html = ("trafilatura",) if config.extracts_html else ()
-    return (*packages_of(parse_steps(config.clean)), *html, *readers_of(config.sources))
+    return (*packages_of(read_steps(config.clean)), *html, *readers_of(config.sources))
 
 
 STAGE = Stage(

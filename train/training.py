@@ -7,6 +7,7 @@ from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError
 from pipeline.runtime.hashing import JSON
+from pipeline.runtime.settings import json_of
 from pipeline.stage.definition import Job
 from pipeline.tokenization.text_encoder import TOKENIZER_FILES
 from train.config import TrainingConfig, TrainingExecution
@@ -119,7 +120,7 @@ def _publish(
         draft.domain.update(_domain(loop.state.domains))
         draft.fact(
             **facts,
-            model=vars(loop.module.config),
+            model=json_of(loop.module.config),
             labels=list(getattr(loop.module, "labels", ())),
             parameters=sum(parameter.numel() for parameter in loop.module.parameters()),
             steps=loop.state.step,

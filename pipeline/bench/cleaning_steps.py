@@ -13,7 +13,6 @@ from pipeline.runtime.console import say
 from pipeline.runtime.hashing import Page
 
 
-
 def cleaning(session: Session) -> list[Row]:
     """Clean the text with every step there is, and say how fast each was on what reached it."""
     room = session.room("cleaning")

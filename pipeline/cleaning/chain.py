@@ -9,7 +9,7 @@ import importlib
 import itertools
 import json
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,7 +28,7 @@ from pipeline.cleaning.step import (
 from pipeline.errors import ConfigError
 from pipeline.executors.resumable import Output, Work
 from pipeline.runtime.hashing import JSON
-from pipeline.runtime.settings import check_keys, nearest
+from pipeline.runtime.settings import check_keys, nearest, set_fields, values_before
 from pipeline.tables.documents import Documents, read_documents
 from pipeline.tables.rejects import REJECTS, Rejects
 
@@ -68,8 +68,13 @@ def parse_steps(entries: Sequence[str]) -> tuple[CleaningStep, ...]:
     return tuple(map(parse_step, written))
 
 
-def parse_step(entry: str) -> CleaningStep:
-    """Read one step: `length:min_characters=100` is Length(min_characters=100)."""
+def read_steps(written: Sequence[str]) -> tuple[CleaningStep, ...]:
+    """Read steps that `resolve_steps` wrote: a setting that is missing there has the value from before it was added."""
+    return tuple(parse_step(entry, values_before(steps_by_name()[entry.partition(":")[0]])) for entry in written)
+
+
+def parse_step(entry: str, defaults: Mapping[str, Any] = {}) -> CleaningStep:
+    """Read one step: `length:min_characters=100` is Length(min_characters=100); `defaults` go before the step's own."""
     name, _, written = entry.partition(":")
     steps = steps_by_name()
     if name not in steps:
@@ -78,7 +83,7 @@ def parse_step(entry: str) -> CleaningStep:
     pairs = dict(pair.partition("=")[::2] for pair in written.split(",") if pair)
     check_keys(pairs, [field.name for field in dataclasses.fields(kind)], f"the cleaning step {name}")
     hints = get_type_hints(kind)
-    return kind(**{key: _value(hints[key], value, f"{name}:{key}") for key, value in pairs.items()})
+    return kind(**{**defaults, **{key: _value(hints[key], value, f"{name}:{key}") for key, value in pairs.items()}})
 
 
 def _value(hint: Any, text: str, where: str) -> Any:
@@ -106,7 +111,7 @@ def _described(hint: Any) -> str:
 
 def write_step(step: CleaningStep) -> str:
     """Write a step with all its settings, in one way only: it goes into the id."""
-    settings = [f"{field.name}={_written(getattr(step, field.name))}" for field in dataclasses.fields(step)]
+    settings = [f"{field.name}={_written(getattr(step, field.name))}" for field in set_fields(step)]
     return f"{step.name}:{','.join(settings)}" if settings else step.name
 
 

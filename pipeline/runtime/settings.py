@@ -63,7 +63,7 @@ def to_json(value: Any) -> JSON:
 
 def json_of(config: Any) -> Page:
     """Return the JSON object of a dataclass."""
-    return {field.name: to_json(getattr(config, field.name)) for field in _written(config)}
+    return {field.name: to_json(getattr(config, field.name)) for field in set_fields(config)}
 
 
 def from_json(cls: type[T], page: Mapping[str, JSON], where: str) -> T:
@@ -77,11 +77,14 @@ def from_json(cls: type[T], page: Mapping[str, JSON], where: str) -> T:
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name in page:
             values[field.name] = _restore(hints[field.name], page[field.name], f"{where}.{field.name}")
-        elif _BEFORE in field.metadata:
-            values[field.name] = field.metadata[_BEFORE]
-        else:
+        elif _BEFORE not in field.metadata:
             raise ConfigError(f"{where} lacks {field.name!r}.")
-    return cls(**values)
+    return cls(**{**values_before(cls), **values})
+
+
+def values_before(cls: type[Any]) -> dict[str, Any]:
+    """Return the settings of a dataclass that were added later, with the values that stand for the time before."""
+    return {field.name: field.metadata[_BEFORE] for field in dataclasses.fields(cls) if _BEFORE in field.metadata}
 
 
 def _restore(hint: Any, value: JSON, where: str) -> Any:
@@ -93,8 +96,8 @@ def _restore(hint: Any, value: JSON, where: str) -> Any:
     return _convert(hint, value, where)
 
 
-def _written(config: Any) -> "Iterator[dataclasses.Field[Any]]":
-    """Yield the fields of a dataclass that are not as before there were any of that name."""
+def set_fields(config: Any) -> "Iterator[dataclasses.Field[Any]]":
+    """Yield the fields of a dataclass that are in an id: all but those that are as before they were added."""
     for field in dataclasses.fields(config):
         if _BEFORE not in field.metadata or getattr(config, field.name) != field.metadata[_BEFORE]:
             yield field

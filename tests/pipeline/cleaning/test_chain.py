@@ -1,5 +1,6 @@
 """Steps are read from text, written in one way only, and run in the order that was asked for."""
 
+import dataclasses
 import subprocess
 import sys
 from dataclasses import asdict
@@ -8,13 +9,22 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts.store import Store
-from pipeline.cleaning import chain
-from pipeline.cleaning.chain import packages_of, parse_step, parse_steps, resolve_steps, steps_by_name, write_step
+from pipeline.cleaning import chain, characters
+from pipeline.cleaning.chain import (
+    packages_of,
+    parse_step,
+    parse_steps,
+    read_steps,
+    resolve_steps,
+    steps_by_name,
+    write_step,
+)
 from pipeline.cleaning.step import CleaningStep, CorpusStep, write_part
 from pipeline.errors import ConfigError
 from pipeline.executors.executor import Workers
 from pipeline.executors.resumable import open_work
 from pipeline.runtime.hashing import JSON
+from pipeline.runtime.settings import added_later
 from pipeline.tables.documents import Documents, read_documents
 from pipeline.tables.rejects import Rejects
 
@@ -140,3 +150,24 @@ def _write_texts(texts: tuple[str, ...], folder: Path) -> dict[str, JSON]:
         documents.add(text, "s", str(i), len(text))
     write_part(folder, documents, Rejects())
     return {"counts": []}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LongerLength(characters.Length):
+    """The step `length` with a setting that came later."""
+
+    unit: str = added_later("words", before="characters")
+
+
+def test_a_setting_added_to_a_step_later_leaves_the_ids_of_corpora_as_they_were(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = resolve_steps(["length:min_characters=7"], Store(tmp_path))
+    monkeypatch.setattr(chain, "steps_by_name", lambda: {**known, "length": LongerLength})
+    known = steps_by_name()
+
+    as_before = resolve_steps(["length:min_characters=7,unit=characters"], Store(tmp_path))
+    by_default = resolve_steps(["length:min_characters=7"], Store(tmp_path))
+
+    assert as_before == before and "unit=words" in by_default[0]
+    assert [step.unit for steps in (before, by_default) for step in read_steps(steps[:1])] == ["characters", "words"]  # type: ignore[attr-defined]
