@@ -61,7 +61,7 @@ class ExamplesOptions(_Shape):
     cards: tuple[str, ...] = ()
     """data cards to read: shipped names, or paths ending in .md"""
     source: str | None = None
-    """a file or folder of your own, instead of cards: .jsonl .json .csv .tsv .parquet"""
+    """a file or folder of your own, instead of cards: rows of any format that corpus reads"""
     text: str = "{text}"
     """for rows of --source: a template of the fields that make the text to classify"""
     label: str = "label"

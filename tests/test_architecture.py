@@ -164,7 +164,8 @@ def test_the_picture_in_contributing_is_the_house() -> None:
     modules = {path.stem for path in (ROOT / "pipeline").glob("*.py") if path.stem != "__init__"}
 
     assert {"train/", "model/", "errors", "bench/"} <= names
-    assert names - {"train/", "model/"} == modules | {f"{folder}/" for folder in folders}
+    drawn, there = names - {"train/", "model/"}, modules | {f"{folder}/" for folder in folders}
+    assert drawn == there, f"CONTRIBUTING's picture lacks {there - drawn} and has {drawn - there} beside what is there"
     assert set(ROOMS) == folders - {"bench"} and len(ROOMS) == 11
 
 
@@ -242,12 +243,13 @@ def test_the_first_line_says_which_room_a_module_is_in(module: str) -> None:
 
 
 def test_the_stages_are_numbered_in_the_order_of_the_chain() -> None:
-    numbers = {
-        int(doc[6 : doc.index(":")]): module
+    stages = [
+        (int(doc[6 : doc.index(":")]), module)
         for module, path in MODULES.items()
         if (doc := ast.get_docstring(tree(path)) or "").startswith("Stage ")
-    }
-    assert sorted(numbers) == list(range(1, len(numbers) + 1))
+    ]
+    numbers = dict(stages)
+    assert sorted(number for number, _ in stages) == list(range(1, len(stages) + 1)), "each the next free number"
     assert [numbers[i] for i in (1, 2, 3, 4)] == [
         "pipeline.corpus",
         "pipeline.tokenizer",

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.cleaning.chain import steps_by_name
 from pipeline.sources.card import FOLDER
+from pipeline.stage.definition import stages_by_kind
 
 ROOT = FOLDER.parent
 
@@ -63,3 +65,12 @@ def test_the_readme_has_no_gap_left_to_fill() -> None:
     assert not re.findall(
         r"[A-Z]{4,}_[A-Z]+(?!\w)", (ROOT / "README.md").read_text(encoding="utf-8").replace("CAIRN_STORE", "")
     )
+
+
+def test_the_readme_has_a_row_for_every_cleaning_step_and_every_kind_of_artifact() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = [row.split("|")[1] for row in text.splitlines() if row.startswith("| ")]
+    named = {name.strip() for row in rows for name in row.split(",")}
+
+    assert set(steps_by_name()) - named == set()
+    assert set(stages_by_kind()) - named == set()

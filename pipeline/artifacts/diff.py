@@ -290,7 +290,11 @@ def changed_fields(before: JSON, after: JSON, where: str) -> Iterator[str]:
     """Yield a line for each place where two JSON values differ; `where` names the whole."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in sorted(set(before) | set(after)):
-            yield from changed_fields(before.get(key), after.get(key), f"{where}.{key}")
+            if key in before and key in after:
+                yield from changed_fields(before[key], after[key], f"{where}.{key}")
+            else:
+                verb, value = ("is new", after[key]) if key in after else ("is no more", before[key])
+                yield f"{where}.{key} {verb} ({_brief(value)})"
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for i, (old, new) in enumerate(zip(before, after, strict=True)):
             yield from changed_fields(old, new, f"{where}[{i}]")

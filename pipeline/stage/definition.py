@@ -68,7 +68,7 @@ class Stage(Generic[C, X]):
     licenses: Callable[[C], tuple[License, ...]] = lambda config: ()
     summarize: Callable[[Artifact], str]
     """says in a line what is in an artifact of this kind"""
-    next_commands: Callable[[Artifact], list[str]] = lambda artifact: _show(artifact)
+    next_commands: Callable[[Artifact], list[str]] = lambda artifact: _trace(artifact)
     """what a person would type next with it"""
     positional: str | None = None
     """the role that may be given without a flag"""
@@ -131,13 +131,20 @@ def stage_modules() -> tuple[str, ...]:
 
     Nothing is imported for it, and no other module, whoever names it, is ever imported as a stage.
     """
+    return tuple(found for _, found in sorted(_numbered_modules(_ROOT)))
+
+
+def _numbered_modules(root: Path) -> list[tuple[int, str]]:
     found: dict[int, str] = {}
     for package in _PACKAGES:
-        for path in sorted((_ROOT / package).glob("*.py")):
+        for path in sorted((root / package).glob("*.py")):
             with path.open(encoding="utf-8") as file:
-                if number := _FIRST_LINE.match(file.readline()):
-                    found[int(number[1])] = f"{package}.{path.stem}"
-    return tuple(found[number] for number in sorted(found))
+                number = _FIRST_LINE.match(file.readline())
+            if number and (other := found.setdefault(int(number[1]), name := f"{package}.{path.stem}")) != name:
+                raise ConfigError(
+                    f"{other} and {name} both say they are stage {number[1]}; {name} needs a free number."
+                )
+    return list(found.items())
 
 
 def stage_of(module: str) -> Stage[Any, Any]:
@@ -168,8 +175,8 @@ def describe(artifact: Artifact) -> str:
 def next_commands(artifact: Artifact) -> list[str]:
     """Return what a person would type next with an artifact, as the stage says that makes its kind."""
     stage = stages_by_kind().get(artifact.kind)
-    return stage.next_commands(artifact) if stage else _show(artifact)
+    return stage.next_commands(artifact) if stage else _trace(artifact)
 
 
-def _show(artifact: Artifact) -> list[str]:
-    return [f"python -m pipeline.artifacts show {artifact.short}"]
+def _trace(artifact: Artifact) -> list[str]:
+    return [f"python -m pipeline.artifacts lineage {artifact.short}"]

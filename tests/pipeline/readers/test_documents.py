@@ -3,16 +3,17 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from pipeline.errors import ConfigError, DataError, UnavailableError
+from pipeline.readers import documents
 from pipeline.readers.documents import documents_of, may_be_cut, rows_of
 from pipeline.sources.card import LEFT_OUT, Source
 from pipeline.sources.document import TOO_LONG, Document
-from pipeline.sources.formats import FORMATS
-from pipeline.sources.reading_options import ReadingOptions
+from pipeline.sources.formats import FORMATS, TEXTS
+from pipeline.sources.reading_options import Format, ReadingOptions
 from pipeline.sources.streams import SourceFile
 
 
@@ -270,3 +271,10 @@ def test_where_the_choice_is_left_texts_may_be_cut_and_rows_never(tmp_path: Path
     assert cut == [["one", "two", "three"], [text]]
     assert [may_be_cut(source(), file) for file in files] == [True, False]
     assert not may_be_cut(source(documents="file"), files[0])
+
+
+def test_every_format_that_a_card_may_name_has_a_suffix_and_a_reader() -> None:
+    named = set(get_args(Format)) - {""}
+
+    assert named == set(FORMATS.values())
+    assert named == {*TEXTS, *documents._TEXT_READERS, "parquet", "arrow"}
