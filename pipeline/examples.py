@@ -7,9 +7,9 @@ assistant, whose mask is 1 on the tokens it is to learn to say.
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.artifacts.manifest import License
@@ -17,6 +17,7 @@ from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, DataError
 from pipeline.executors.executor import Workers, map_parts
 from pipeline.readers.example_rows import Candidate, ExampleType, candidates_of
+from pipeline.runtime.settings import Flat
 from pipeline.sources.card import Pair, Source, check_names, load_card, readers_of
 from pipeline.sources.document import Document
 from pipeline.sources.listing import open_source, source_of_path
@@ -62,8 +63,7 @@ class ExamplesOptions(_Shape):
     """data cards to read: shipped names, or paths ending in .md"""
     source: str | None = None
     """a file or folder of your own, instead of cards: rows of any format that corpus reads"""
-    text: str = "{text}"
-    """for rows of --source: a template of the fields that make the text to classify"""
+    reading: Annotated[ReadingOptions, Flat] = field(default_factory=lambda: ReadingOptions(documents="rows"))
     label: str = "label"
     """for rows of --source: the field that is the label"""
     prompt: str = "{prompt}"
@@ -89,7 +89,7 @@ class ExamplesConfig(_Shape):
 def resolve(options: ExamplesOptions, store: Store) -> ExamplesConfig:
     """Replace the names of cards and paths by what they say, hashes included."""
     if options.source is not None:
-        own = source_of_path(Path(options.source), store, ReadingOptions(text=options.text, documents="rows"))
+        own = source_of_path(Path(options.source), store, options.reading)
         pair = Pair(prompt=options.prompt, reply=options.reply)
         sources: tuple[Source, ...] = (replace(own, label=options.label, pairs=(pair,)),)
     else:

@@ -33,7 +33,7 @@ from pipeline.runtime.console import say
 from pipeline.runtime.process import die_with_parent, prepare_process
 from pipeline.runtime.program import default_store, guarded
 from pipeline.runtime.settings import nearest
-from pipeline.stage.command_line import Command, command_of
+from pipeline.stage.command_line import RUN_FLAGS, Command, command_of
 from pipeline.stage.definition import Stage, next_commands
 from pipeline.stage.planning import Plan, plan_recipe, plan_stage, step_name
 from pipeline.stage.recipe import RecipeFile, load_recipe, recipe_names
@@ -215,7 +215,7 @@ def _next(run_: Run, table: list[Done]) -> Iterator[str]:
     """Yield what to type next, with the names that the steps' artifacts now have."""
     for row in table:
         artifact = run_.store.find(row.reference)
-        if artifact.kind == "model":
+        if run_.commands[row.step].stage.launchable:
             for line in next_commands(artifact)[:1]:
                 yield line.replace(artifact.short, step_name(run_.recipe.name, row.step))
     yield f"python -m pipeline.artifacts lineage {step_name(run_.recipe.name, table[-1].step)}"
@@ -223,13 +223,11 @@ def _next(run_: Run, table: list[Done]) -> Iterator[str]:
 
 def _own_text_note(run_: Run) -> Iterator[str]:
     """Say which steps still read the shipped cards when a person gave a text of their own."""
-    own = {step for step, parts in run_.overrides.items() if any(p.partition("=")[0] == "--source" for p in parts)}
-    if not own:
-        return
-    for step in run_.recipe.steps.values():
-        cards = step.settings.get("cards")
-        if cards and step.name not in own:
-            yield f"note: {step.name} still comes from the shipped data cards {', '.join(cards)}"
+    asked = {name: command.options for name, command in run_.commands.items()}
+    own = {name for name in run_.overrides if getattr(asked[name], "source", None)}
+    for name, options in asked.items():
+        if own and name not in own and (cards := getattr(options, "cards", ())):
+            yield f"note: {name} still comes from the shipped data cards {', '.join(cards)}"
 
 
 def plan(run_: Run) -> int:
@@ -263,6 +261,8 @@ def _overrides(recipe: RecipeFile, arguments: list[str]) -> dict[str, list[str]]
             if not dot or "=" in step:
                 raise UsageError(f"{argument} is no flag of pipeline.run; those of a step are --STEP.FIELD.")
             _check_step(recipe, argument, step)
+            if rest.partition("=")[0] in RUN_FLAGS:
+                raise UsageError(f"{argument} is no setting of {step}: --{rest} is for the whole run.")
             found.setdefault(step, []).append(f"--{negative}{rest}")
         elif not step:
             raise UsageError(f"{argument!r}: one recipe is run at a time.")

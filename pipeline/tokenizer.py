@@ -50,7 +50,7 @@ class _Learning:
     """how text is cut before pairs are merged: gpt2; cl100k; or as gpt2 with digits one by one or in threes"""
     budget_bytes: int | None = None
     """text to learn from, at most: documents of the train split chosen by their content; none: all of it"""
-    piece_bytes: int = 512
+    max_pretoken_bytes: int = 512
     """longer pre-tokens (an unbroken run of letters) are cut for learning, whose time grows with their square"""
 
     def __post_init__(self) -> None:
@@ -61,8 +61,10 @@ class _Learning:
             raise ConfigError(f"tokenizer.min_frequency must be at least 1, got {self.min_frequency}.")
         if self.budget_bytes is not None and self.budget_bytes < 1:
             raise ConfigError(f"tokenizer.budget_bytes must be at least 1, got {self.budget_bytes}.")
-        if self.piece_bytes < _SHORTEST_CAP:
-            raise ConfigError(f"tokenizer.piece_bytes must be at least {_SHORTEST_CAP}, got {self.piece_bytes}.")
+        if self.max_pretoken_bytes < _SHORTEST_CAP:
+            raise ConfigError(
+                f"tokenizer.max_pretoken_bytes must be at least {_SHORTEST_CAP}, got {self.max_pretoken_bytes}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ def resolve(options: TokenizerOptions, store: Store) -> TokenizerConfig:
     asked = {setting.name: getattr(options, setting.name) for setting in fields(_Learning)}
     if options.import_from is None:
         return TokenizerConfig(**asked)
-    for name in ("vocab_size", "min_frequency", "budget_bytes", "piece_bytes"):
+    for name in ("vocab_size", "min_frequency", "budget_bytes", "max_pretoken_bytes"):
         if asked[name] != getattr(_Learning(), name):
             raise ConfigError(f"tokenizer.{name} is for learning, and an imported tokenizer has learned: leave it out.")
     return TokenizerConfig(**asked, imported=find_tokenizer(Path(options.import_from), store))
@@ -143,7 +145,7 @@ def _train(
         )
     taken = select(corpus, "train", config.budget_bytes)
     _say_selection(taken)
-    cut = has_longer_pretoken(config.pattern, read_bytes(corpus, "train", taken), config.piece_bytes)
+    cut = has_longer_pretoken(config.pattern, read_bytes(corpus, "train", taken), config.max_pretoken_bytes)
     tokenizer = None
     if trainer == "auto" and config.pattern == "gpt2" and taken.bytes >= _FAST_FROM_BYTES and not cut:
         tokenizer = _train_fast(config, read_texts(corpus, "train", taken), store)
@@ -191,14 +193,14 @@ def _say_left_out(found: Vocabulary) -> None:
 def train(texts: Iterable[str] | Iterable[list[str]], config: TokenizerConfig, *, cut: bool = True) -> "Tokenizer":
     """Return a tokenizer trained on `texts`, an item a document (or a list of them, which is faster).
 
-    `cut` is false for text that is known to have no pre-token over `piece_bytes`: the same result, a sixth sooner.
+    `cut` is false for text that is known to have no pre-token over `max_pretoken_bytes`: the same, a sixth sooner.
     No prefix, suffix or limited alphabet: with those the trainer's result changes from run to run.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
     pretokenizer = build_pretokenizer(config.pattern)
-    capped = pre_tokenizers.Sequence([pretokenizer, pre_tokenizers.FixedLength(config.piece_bytes)])
+    capped = pre_tokenizers.Sequence([pretokenizer, pre_tokenizers.FixedLength(config.max_pretoken_bytes)])
     tokenizer.pre_tokenizer = capped if cut else pretokenizer
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

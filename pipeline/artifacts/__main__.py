@@ -168,7 +168,7 @@ def _print(command: Common, page: JSON, lines: Iterator[str]) -> int:
 
 
 def _list(command: List, store: Store) -> int:
-    kinds = stages_by_kind()
+    kinds = dict.fromkeys([*stages_by_kind(), *(path.parent.name for path in store.folders())])
     if command.kind is not None and command.kind not in kinds:
         raise MissingError(f"there is no kind {command.kind!r}; the kinds are {', '.join(kinds)}.")
     names = {target: name for name, target in store.refs().items()}

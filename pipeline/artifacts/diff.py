@@ -303,5 +303,5 @@ def changed_fields(before: JSON, after: JSON, where: str) -> Iterator[str]:
 
 
 def _brief(value: JSON) -> str:
-    text = str(value)
+    text = value if isinstance(value, str) and value.isprintable() else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -13,7 +13,7 @@ from pipeline.cleaning.step import CleaningStep, DocumentStep, Outcome
 from pipeline.errors import ConfigError, IntegrityError, MissingError
 from pipeline.readers.documents import documents_of, rows_of
 from pipeline.runtime.hashing import sha256_of_file
-from pipeline.sources.card import Source
+from pipeline.sources.card import Source, plain_path
 from pipeline.sources.document import Document
 from pipeline.sources.listing import local_files, source_of_path
 from pipeline.sources.reading_options import ReadingOptions
@@ -103,7 +103,7 @@ class Decontaminate(DocumentStep):
 def _pinned(name: str, store: Store) -> str:
     if _PINNED.search(name):
         return name
-    path = Path(name).expanduser().absolute()
+    path = plain_path(Path(name))
     if not path.is_file():
         raise MissingError(f"decontaminate: {path} is not there, or is no file.")
     return f"{path}#{source_of_path(path, store).sha256}"

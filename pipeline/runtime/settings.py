@@ -88,9 +88,18 @@ def values_before(cls: type[Any]) -> dict[str, Any]:
 
 
 def _restore(hint: Any, value: JSON, where: str) -> Any:
-    """Do for nested dataclasses, also in tuples, what `from_json` does; the rest is converted as from a table."""
-    if get_origin(hint) is tuple and get_args(hint)[-1] is Ellipsis and isinstance(value, list):
-        return tuple(_restore(get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    """Do for nested dataclasses, wherever they are, what `from_json` does; the rest is converted as from a table."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType) and value is not None:
+        return _restore(next(a for a in args if a is not type(None)), value, where)
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _restore(args[1], item, f"{where}.{key}") for key, item in value.items()}
+    if origin is tuple and isinstance(value, list):
+        of_item = args[:1] * len(value) if args[-1] is Ellipsis else args
+        if len(of_item) == len(value):
+            return tuple(
+                _restore(of, item, f"{where}[{i}]") for i, (of, item) in enumerate(zip(of_item, value, strict=True))
+            )
     if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return from_json(hint, value, where)
     return _convert(hint, value, where)

@@ -1,5 +1,6 @@
 """Machinery: data cards: a Hugging Face dataset card whose front matter is the definition of a source."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -110,7 +111,7 @@ def load_card(name: str) -> Source:
         source = build(Source, {"name": path.stem, "license": str(license_), **table}, "source")
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    return replace(source, location=_portable(source.location, path.parent))
+    return replace(source, location=_portable(source.location, path.parent), reading=source.reading.resolved())
 
 
 def front_matter(path: Path) -> Page:
@@ -145,8 +146,15 @@ def _portable(location: str, folder: Path) -> str:
     """Keep a path relative when it is below the shipped cards, so that the id is the same on every machine."""
     if is_remote(location):
         return location
-    path = (folder / Path(location).expanduser()).absolute()
+    path = plain_path(folder / Path(location).expanduser())
     return path.relative_to(FOLDER).as_posix() if path.is_relative_to(FOLDER) else str(path)
+
+
+def plain_path(path: Path) -> Path:
+    """Return the one way to write where a file is: absolute, and without `..` where that is the same place."""
+    path = path.expanduser().absolute()
+    short = Path(os.path.normpath(path))
+    return short if short.exists() and path.exists() and short.samefile(path) else path
 
 
 def check_names(sources: tuple[Source, ...]) -> None:

@@ -17,7 +17,7 @@ from pipeline.runtime.files import stamp_of
 from pipeline.runtime.hash_cache import HashMemory
 from pipeline.runtime.hashing import canonical_json
 from pipeline.sources.archives import DEVICE, HIDDEN, LINK, NOT_READ, is_excluded, members_of_zip, why_unread
-from pipeline.sources.card import FOLDER, LEFT_OUT, Source, is_remote
+from pipeline.sources.card import FOLDER, LEFT_OUT, Source, is_remote, plain_path
 from pipeline.sources.formats import FORMATS, WHAT_CAN_BE_READ, kind_of
 from pipeline.sources.reading_options import ReadingOptions
 from pipeline.sources.streams import READ_BYTES, SourceFile
@@ -33,8 +33,8 @@ def source_of_path(path: Path, store: Store, reading: ReadingOptions = _DEFAULTS
 
     Raises MissingError when there is nothing to read, and DataError for a file that no reader reads.
     """
-    path = path.expanduser().absolute()
-    bare = Source(name=_stem(path.name), location=str(path), sha256="unknown yet", reading=reading)
+    path = plain_path(path)
+    bare = Source(name=_stem(path.name), location=str(path), sha256="unknown yet", reading=reading.resolved())
     sha256, files = _hashed(bare, store)
     if all(file.unread for file in files):
         if path.is_file():

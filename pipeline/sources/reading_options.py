@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.errors import ConfigError
@@ -53,6 +53,10 @@ class ReadingOptions:
             re.compile(self.split_at)
         except re.error as error:
             raise ConfigError(f"split_at {self.split_at!r} is no regular expression: {error}.") from error
+
+    def resolved(self) -> "ReadingOptions":
+        """Return the same options with the one name of the encoding: utf8, UTF-8 and utf-8 are one."""
+        return replace(self, encoding=codecs.lookup(self.encoding).name)
 
     def _check_encoding(self) -> None:
         try:

@@ -16,6 +16,9 @@ from pipeline.runtime.settings import build, check_keys, field_names, is_flat
 from pipeline.stage.definition import C, Role, Stage, X, stage_of
 from pipeline.stage.recipe import RecipeFile, Step, load_recipe
 
+RUN_FLAGS = ("recipe", "step", "store", "plan", "json", "debug")
+"""the flags of every stage that say what to do with it, and are no settings"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Command(Generic[C, X]):

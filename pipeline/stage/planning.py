@@ -186,7 +186,10 @@ def _why_stale(command: Command[Any, Any], request: Request) -> list[str]:
     reference = command.store.refs().get(step_name(command.recipe.name, command.step.name))
     kind, _, identity = (reference or "").partition(":")
     before = command.store.get(kind, identity) if reference else None
-    return differences(before.manifest.recipe, request.recipe) if before else []
+    if before is None:
+        return []
+    older = older_version(command.stage, before)
+    return [older] if older else differences(before.manifest.recipe, request.recipe)
 
 
 def step_name(recipe: str, step: str) -> str:
@@ -197,7 +200,7 @@ def step_name(recipe: str, step: str) -> str:
 def older_version(stage: Stage[Any, Any], artifact: Artifact) -> str | None:
     """Say so when another version of the stage made an artifact: its settings may have other names and meanings."""
     made_by = artifact.manifest.recipe.stage_version
-    return None if made_by == stage.version else f"stale: made by version {made_by}; this is version {stage.version}"
+    return None if made_by == stage.version else f"made by version {made_by}; this is version {stage.version}"
 
 
 def request_of(stage: Stage[C, X], artifact: Artifact, store: Store) -> tuple[Request, C, dict[str, Artifact]]:

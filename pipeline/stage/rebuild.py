@@ -36,7 +36,7 @@ def reproduce(artifact: Artifact, store: Store, overrides: Page) -> Comparison:
     manifest = artifact.manifest
     stage = stage_of(manifest.recipe.stage)
     if older := older_version(stage, artifact):
-        return Comparison(reference=artifact.reference, verdict="VERSION DIFFERS", detail=older)
+        return Comparison(reference=artifact.reference, verdict="VERSION DIFFERS", detail=f"stale: {older}")
     request, config, inputs = request_of(stage, artifact, store)
     if request.id != manifest.id:
         changed = "; ".join(differences(manifest.recipe, request.recipe))
@@ -111,7 +111,7 @@ def repair(kind: str, identity: str, store: Store) -> tuple[Artifact, Path | Non
         pass
     stage = stage_of(artifact.manifest.recipe.stage)
     if older := older_version(stage, artifact):
-        raise IntegrityError(f"{artifact.short} cannot be built again as it was: {older}. It stays where it is.")
+        raise IntegrityError(f"{artifact.short} cannot be built again as it was: stale: {older}. It stays where it is.")
     request, config, inputs = request_of(stage, artifact, store)
     if request.id != identity:
         changed = "; ".join(differences(artifact.manifest.recipe, request.recipe))

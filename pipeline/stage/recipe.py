@@ -4,7 +4,6 @@ Of a step this module reads the name, the stage and the inputs; everything else 
 """
 
 import graphlib
-import importlib.util
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from pipeline.artifacts.manifest import numbered, role_of
 from pipeline.errors import ConfigError, MissingError
 from pipeline.runtime.hashing import JSON, Page
 from pipeline.runtime.settings import nearest
+from pipeline.stage.definition import stage_modules
 
 FOLDER = Path(__file__).parent.parent / "recipes"
-_PACKAGES = ("pipeline", "train", "model")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +105,13 @@ def _read_inputs(path: Path, name: str, table: JSON) -> dict[str, str]:
 
 
 def _find_module(path: Path, name: str, stage: str) -> str:
-    candidates = [stage] if "." in stage else [f"{package}.{stage}" for package in _PACKAGES]
-    for candidate in candidates:
-        try:
-            if importlib.util.find_spec(candidate) is not None:
-                return candidate
-        except ModuleNotFoundError:
-            continue
-    raise ConfigError(f"{path}: [{name}] asks for the stage {stage!r}, which is none of {', '.join(candidates)}.")
+    known = {key: module for module in stage_modules() for key in (module, module.rpartition(".")[2])}
+    if stage not in known:
+        short = [key for key in known if "." not in key]
+        raise ConfigError(
+            f"{path}: [{name}] asks for the stage {stage!r}, which is none of ours.{nearest(stage, short)}"
+        )
+    return known[stage]
 
 
 def _in_order(path: Path, steps: dict[str, Step]) -> dict[str, Step]:

@@ -404,3 +404,15 @@ def test_no_source_at_all_says_how_to_name_one(chain: Any) -> None:
     ended = chain.bench("pipeline.examples", "--tokenizer", chain.tokenizer.reference)
 
     assert (ended.code, "--source FILE" in ended.err) == (78, True)
+
+
+def test_rows_of_ones_own_are_read_as_the_flags_say(chain: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mine.data"
+    path.write_bytes("".join(f"Größe {i},{'groß' if i % 2 else 'klein'}\n" for i in range(40)).encode("latin-1"))
+    reading = ("--encoding", "latin-1", "--format", "csv", "--columns", "text", "label")
+
+    artifact = chain.bench.make(
+        "pipeline.examples", "--source", str(path), *reading, "--tokenizer", chain.tokenizer.reference
+    )
+
+    assert (artifact.facts["labels"], sum(artifact.facts["examples"].values())) == (["groß", "klein"], 40)

@@ -1,5 +1,6 @@
 """A recipe is run step by step: only what is missing, and nothing before it is checked."""
 
+import dataclasses
 import json
 import shutil
 from dataclasses import dataclass, replace
@@ -7,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pipeline import tokenizer
+from pipeline.stage.command_line import RUN_FLAGS
 
 STEPS = """
 [corpus]
@@ -255,3 +259,21 @@ def test_a_store_that_cannot_be_made_is_an_error_of_storage(tmp_path: Path, reci
     ended = make_bench(tmp_path / "file" / "store")("pipeline.corpus", "--recipe", recipe)
 
     assert (ended.code, "Not a directory" in ended.err) == (74, True), ended.err
+
+
+@pytest.mark.parametrize("flag", RUN_FLAGS)
+def test_a_flag_that_says_what_to_do_with_a_stage_is_no_setting_of_a_step(ran: Ran, flag: str) -> None:
+    ended = ran.bench("pipeline.run", ran.recipe, f"--corpus.{flag}", "x")
+
+    assert (ended.code, f"--corpus.{flag} is no setting of corpus" in ended.err) == (2, True), ended.err
+
+
+def test_a_step_that_another_version_made_is_stale_in_one_sentence(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizer, "STAGE", dataclasses.replace(tokenizer.STAGE, version=99))
+
+    found = plan_of(ran.bench, ran.recipe)
+
+    assert found["tokenizer"] == ("stale", [f"made by version {tokenizer_version}; this is version 99"])
+
+
+tokenizer_version = tokenizer.STAGE.version

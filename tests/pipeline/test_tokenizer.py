@@ -153,7 +153,7 @@ def test_a_corpus_with_a_long_piece_is_cut_for_learning(bench: Any, tmp_path: Pa
 def test_pieces_within_the_cap_are_learned_as_without_it() -> None:
     texts = [f"word{n} " * 20 for n in range(50)]
 
-    capped, uncapped = (train(texts, TokenizerConfig(vocab_size=320, piece_bytes=n)) for n in (16, 10**6))
+    capped, uncapped = (train(texts, TokenizerConfig(vocab_size=320, max_pretoken_bytes=n)) for n in (16, 10**6))
 
     assert capped.to_str() == uncapped.to_str()
 
@@ -170,7 +170,7 @@ def test_the_number_of_threads_changes_no_byte(chain: Any) -> None:
         ({"vocab_size": 261}, "must hold 256 bytes and 6 control tokens, got 261"),
         ({"min_frequency": 0}, "min_frequency must be at least 1"),
         ({"budget_bytes": 0}, "budget_bytes must be at least 1"),
-        ({"piece_bytes": 15}, "piece_bytes must be at least 16"),
+        ({"max_pretoken_bytes": 15}, "max_pretoken_bytes must be at least 16"),
     ],
 )
 def test_settings_that_make_no_vocabulary_are_refused(settings: dict[str, int], sentence: str) -> None:

@@ -176,6 +176,9 @@ class Later(Inner):
 class Holder:
     many: tuple[Later, ...] = ()
     one: Later = field(default_factory=Later)
+    maybe: Later | None = None
+    named: dict[str, Later] = field(default_factory=dict)
+    pair: tuple[Later, int] = (Later(), 0)
 
 
 def test_a_setting_added_later_is_left_out_while_it_has_the_value_from_before_it() -> None:
@@ -184,12 +187,16 @@ def test_a_setting_added_later_is_left_out_while_it_has_the_value_from_before_it
     assert to_json(Holder(many=(Later(speed="slow"),))) == {
         "many": [{"size": 1, "name": ""}],
         "one": {"size": 1, "name": "", "speed": "fast"},
+        "maybe": None,
+        "named": {},
+        "pair": [{"size": 1, "name": "", "speed": "fast"}, 0],
     }
 
 
 def test_what_was_made_without_a_setting_has_the_value_from_before_it_and_not_the_default() -> None:
     assert from_json(Later, {"size": 2, "name": ""}, "here") == Later(size=2, speed="slow")
-    for settings in (Holder(), Holder(many=(Later(speed="slow"), Later()), one=Later(size=5, speed="slow"))):
+    old = Later(size=5, speed="slow")
+    for settings in (Holder(), Holder(many=(old, Later()), one=old, maybe=old, named={"a": old}, pair=(old, 3))):
         assert from_json(Holder, to_json(settings), "here") == settings
 
 

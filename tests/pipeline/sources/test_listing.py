@@ -345,3 +345,21 @@ def test_a_url_of_no_known_kind_needs_a_format(tmp_path: Path, store: Store) -> 
         open_source(about, store)
     [file] = open_source(replace(about, reading=ReadingOptions(format="txt")), store)
     assert text_of(file) == "text"
+
+
+def test_one_file_is_one_source_however_its_path_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "link").symlink_to(tmp_path / "deep")
+    monkeypatch.chdir(tmp_path / "deep")
+    store = Store(tmp_path / "store")
+
+    ways = [tmp_path / "a.txt", Path("../a.txt"), tmp_path / "deep" / ".." / "a.txt", tmp_path / "." / "a.txt"]
+
+    first, *others = [source_of_path(way, store) for way in ways]
+    assert others == [first] * 3
+    (tmp_path / "deep" / "b").mkdir()
+    (tmp_path / "deep" / "c.txt").write_text("another")
+    (tmp_path / "other").symlink_to(tmp_path / "deep" / "b")
+    through_a_link = source_of_path(tmp_path / "other" / ".." / "c.txt", store)
+    assert Path(through_a_link.location).read_text() == "another", "what is behind a link is not where it seems to be"

@@ -76,7 +76,7 @@ def test_card_command_line_and_recipe_ask_for_the_same_in_the_same_words(bench: 
 
     configs = [bench.make("pipeline.corpus", *way).manifest.recipe.config for way in ways]
 
-    expected = {**to_json(ReadingOptions()), **ASKED}
+    expected = {**to_json(ReadingOptions()), **ASKED, "encoding": "iso8859-1"}  # the one name of latin-1
     assert [config["sources"][0]["reading"] for config in configs] == [expected] * 3
     assert set(configs[0]) == {"sources", "clean", "extracts_html", "block_bytes", "part_bytes"}
     assert configs[1] == configs[2]
@@ -85,12 +85,12 @@ def test_card_command_line_and_recipe_ask_for_the_same_in_the_same_words(bench: 
 def test_a_partial_table_keeps_what_the_others_are(bench: Any, text_file: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(f'[corpus]\nsource = "{text_file}"\ndocuments = "paragraphs"\n')
 
-    artifact = bench.make("pipeline.corpus", "--recipe", str(tmp_path / "mine.toml"), "--encoding", "utf_8")
+    artifact = bench.make("pipeline.corpus", "--recipe", str(tmp_path / "mine.toml"), "--encoding", "latin_1")
 
     assert artifact.manifest.recipe.config["sources"][0]["reading"] == {
         **to_json(ReadingOptions()),
         "documents": "paragraphs",
-        "encoding": "utf_8",
+        "encoding": "iso8859-1",
     }
 
 

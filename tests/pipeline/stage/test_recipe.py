@@ -142,3 +142,13 @@ def test_a_wrong_setting_of_a_step_is_named_with_its_step(recipe: Path, line: st
         command_of(found := load_recipe(str(recipe)), found.steps["tokenizer"], Store(Path("none")))
 
     assert (caught.value.exit_code, sentence in str(caught.value)) == (code, True), str(caught.value)
+
+
+def test_a_recipe_imports_no_package_of_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "__init__.py").write_text("raise SystemExit('imported')\n")
+    (tmp_path / "mine.toml").write_text('[a]\nstage = "foreign.x"\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    with pytest.raises(ConfigError, match=r"\[a\] asks for the stage 'foreign\.x', which is none of ours"):
+        load_recipe(str(tmp_path / "mine.toml"))
