@@ -263,7 +263,7 @@ GOLDEN = {
         "9ed89184fd7185243cb56d5457177de87b2c141bb4b783a674219764913524cb",
     ),
     "tokenizer": (
-        "5d1b322aa684f8bd0844eec70e6e0a50e315312e8844c0d784f115f06e322007",
+        "c0e1596c97641d6526c304ca9702dc200aa45558eee3852f054bec78755fc0b0",
         "1d71d27cafe1ae417afeb66baf3b9e4fc0efbc377712cce938c3035890e98c3b",
     ),
     "shards": (
