@@ -31,7 +31,7 @@ from pipeline.tables.splits import SPLITS, assign_splits, by_split
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_PART_EXAMPLES = 2000
+_BATCH_EXAMPLES = 2000
 
 Encoded = tuple[list[int], list[int]]
 """the ids of an example and, for a conversation, its loss mask"""
@@ -192,8 +192,8 @@ def _check_labels(rows: Sequence[Candidate], splits: Sequence[str], labels: Sequ
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Part:
-    """A task: some consecutive rows."""
+class _Batch:
+    """A work item: some consecutive rows."""
 
     rows: tuple[Candidate, ...]
     tokenizer: Path
@@ -201,25 +201,25 @@ class _Part:
 
 
 def _encoded(rows: Sequence[Candidate], job: Job[ExamplesConfig, Workers]) -> list[Encoded]:
-    parts = [
-        _Part(
-            rows=tuple(rows[i : i + _PART_EXAMPLES]),
+    batches = [
+        _Batch(
+            rows=tuple(rows[i : i + _BATCH_EXAMPLES]),
             tokenizer=job.inputs["tokenizer"].payload,
             example_type=job.config.example_type,
         )
-        for i in range(0, len(rows), _PART_EXAMPLES)
+        for i in range(0, len(rows), _BATCH_EXAMPLES)
     ]
-    results = map_parts(_encode, parts, execution=job.execution, label="encoding")
+    results = map_parts(_encode, batches, execution=job.execution, label="encoding")
     return [encoded for result in results for encoded in result]
 
 
-def _encode(part: _Part) -> list[Encoded]:
+def _encode(batch: _Batch) -> list[Encoded]:
     from pipeline.tokenization.text_encoder import Message, TextEncoder
 
-    encoder = TextEncoder(part.tokenizer)
-    if part.example_type == "classification":
-        return [(ids, []) for ids in encoder.encode_batch([row.texts[0] for row in part.rows])]
-    turns = [[Message("user", row.texts[0]), Message("assistant", row.texts[1])] for row in part.rows]
+    encoder = TextEncoder(batch.tokenizer)
+    if batch.example_type == "classification":
+        return [(ids, []) for ids in encoder.encode_batch([row.texts[0] for row in batch.rows])]
+    turns = [[Message("user", row.texts[0]), Message("assistant", row.texts[1])] for row in batch.rows]
     return [encoder.conversation_ids(messages) for messages in turns]
 
 

@@ -68,7 +68,7 @@ class ShardsExecution(Workers):
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """A task: one part of the corpus becomes its own shards."""
+    """A work item: one part of the corpus becomes its own shards."""
 
     split: str
     text: Path

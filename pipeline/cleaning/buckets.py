@@ -1,7 +1,8 @@
 """Machinery: how the parts of a corpus meet in files: rows sorted by a key, read by ranges of that key, part by part.
 
 Every part writes its rows sorted.  A bucket is a range of keys: it reads its slice of every part and nothing else, so
-that all rows with one key meet in one task, in the order of the parts.  What a bucket decides, each part reads back.
+that all rows with one key meet in one work item, in the order of the parts.  What a bucket decides, each part reads
+back.
 """
 
 import os
@@ -26,7 +27,7 @@ ROWS_PER_BUCKET = 1 << 20
 
 @dataclass(frozen=True)
 class Folders:
-    """The folders of outputs, in order; every task of a phase may be given all of them, so they are written short."""
+    """The folders of outputs, in order; a phase may give all of them to each work item, so they are written short."""
 
     root: str
     names: tuple[str, ...]

@@ -142,7 +142,7 @@ def resolve_steps(entries: Sequence[str], store: Store) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Pass:
-    """A task: one part of documents goes through consecutive document steps."""
+    """A work item: one part of documents goes through consecutive document steps."""
 
     part: Path
     steps: tuple[DocumentStep, ...]
@@ -165,8 +165,8 @@ def clean(work: Work, parts: list[Output], steps: Sequence[CleaningStep]) -> lis
         if isinstance(group, CorpusStep):
             phase_outputs.append(group.run(work, f"{number:02d}-{group.name}", before))
         else:
-            tasks = [_Pass(part=part.folder, steps=group) for part in before]
-            phase_outputs.append(work.map(f"{number:02d}-{group[0].name}", _clean_part, tasks, label="cleaning"))
+            items = [_Pass(part=part.folder, steps=group) for part in before]
+            phase_outputs.append(work.map(f"{number:02d}-{group[0].name}", _clean_part, items, label="cleaning"))
         work.drop(before, keep=[REJECTS])
     return phase_outputs
 
@@ -180,9 +180,9 @@ def _grouped(steps: Sequence[CleaningStep]) -> Iterator[CorpusStep | tuple[Docum
             yield from cast(Iterator[CorpusStep], group)
 
 
-def _clean_part(task: _Pass, folder: Path) -> dict[str, JSON]:
+def _clean_part(item: _Pass, folder: Path) -> dict[str, JSON]:
     rejects = Rejects()
-    documents, counts = take_steps(read_documents(task.part), task.steps, rejects)
+    documents, counts = take_steps(read_documents(item.part), item.steps, rejects)
     write_part(folder, documents, rejects)
     return {"counts": counts}
 

@@ -115,20 +115,20 @@ class Removed:
 
 @dataclass(frozen=True, kw_only=True)
 class _Hashing:
-    """A task: the spans of one part."""
+    """A work item: the spans of one part."""
 
     step: ExactDuplicates
     part: Path
 
 
-def _hash(task: _Hashing, folder: Path) -> dict[str, JSON]:
+def _hash(item: _Hashing, folder: Path) -> dict[str, JSON]:
     import numpy as np
 
     from pipeline.tables.arrow import read_batch
 
     started = time.perf_counter()
-    texts = read_batch(task.part / DOCUMENTS).column("text")
-    digests, document, span = task.step.digest(texts)
+    texts = read_batch(item.part / DOCUMENTS).column("text")
+    digests, document, span = item.step.digest(texts)
     hashes = np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 4)
     rows = np.empty(len(hashes), dtype=SPAN)
     rows["high"], rows["low"], rows["document"], rows["span"] = hashes[:, 0], hashes[:, 1], document, span
@@ -148,7 +148,7 @@ def _by_hash(rows: "Rows") -> "NDArray[np.int64]":
 
 @dataclass(frozen=True, kw_only=True)
 class _Bucket:
-    """A task: the spans of all parts whose hash is in a range."""
+    """A work item: the spans of all parts whose hash is in a range."""
 
     step: ExactDuplicates
     spans: Folders
@@ -157,22 +157,22 @@ class _Bucket:
     documents: int
 
 
-def _compare(task: _Bucket, folder: Path) -> dict[str, JSON]:
+def _compare(item: _Bucket, folder: Path) -> dict[str, JSON]:
     import numpy as np
 
     started = time.perf_counter()
-    slices = [_found_in(task, part) for part in range(len(task.spans))]
+    slices = [_found_in(item, part) for part in range(len(item.spans))]
     rows = join(slices, FOUND)
-    removed = task.step.remove(rows[_by_hash(rows)], task.documents)
+    removed = item.step.remove(rows[_by_hash(rows)], item.documents)
     np.save(folder / REMOVALS, removed[np.argsort(removed["part"], kind="stable")])
     return {"removed": len(removed), "seconds": time.perf_counter() - started}
 
 
-def _found_in(task: _Bucket, part: int) -> "Rows":
+def _found_in(item: _Bucket, part: int) -> "Rows":
     """Return the FOUND of one part, of each hash one row, so that a span that is everywhere takes no more memory."""
     import numpy as np
 
-    spans = rows_between(task.spans[part] / SPANS, "high", task.first, task.last)
+    spans = rows_between(item.spans[part] / SPANS, "high", item.first, item.last)
     starts = starts_run(spans["high"], spans["low"])
     at = np.flatnonzero(starts)
     rows = np.empty(len(at), dtype=FOUND)
@@ -209,7 +209,7 @@ def remove_rows(rows: "Rows", kept: "Rows | None") -> "Rows":
 
 @dataclass(frozen=True, kw_only=True)
 class _Filter:
-    """A task: take out of one part what is removed from it."""
+    """A work item: take out of one part what is removed from it."""
 
     step: ExactDuplicates
     parts: Folders
@@ -220,27 +220,27 @@ class _Filter:
     """what the phases before this one took for this part"""
 
 
-def _filter(task: _Filter, folder: Path) -> dict[str, JSON]:
+def _filter(item: _Filter, folder: Path) -> dict[str, JSON]:
     started = time.perf_counter()
-    removed = _removed_from(task)
-    part, name = task.parts[task.part], task.step.name
+    removed = _removed_from(item)
+    part, name = item.parts[item.part], item.step.name
     if len(removed.document):
-        counts = filter_part(folder, part, name, lambda texts: task.step.outcomes(texts, removed, task.parts))
+        counts = filter_part(folder, part, name, lambda texts: item.step.outcomes(texts, removed, item.parts))
     else:
         counts = pass_part(folder, part, name)
-    return {"counts": [{**counts, "seconds": task.seconds + time.perf_counter() - started}]}
+    return {"counts": [{**counts, "seconds": item.seconds + time.perf_counter() - started}]}
 
 
-def _removed_from(task: _Filter) -> Removed:
+def _removed_from(item: _Filter) -> Removed:
     """Find the spans to remove from a part by their hashes."""
     import numpy as np
 
-    slices = [rows_between(task.buckets[i] / REMOVALS, "part", task.part, task.part) for i in range(len(task.buckets))]
-    spans = rows_between(task.spans[task.part] / SPANS, "high", 0, (1 << 64) - 1)
+    slices = [rows_between(item.buckets[i] / REMOVALS, "part", item.part, item.part) for i in range(len(item.buckets))]
+    spans = rows_between(item.spans[item.part] / SPANS, "high", 0, (1 << 64) - 1)
     at, removed = _matched(join(slices, REMOVED), spans)
     # Equal spans of a part stand in the order of its documents: where the hash is kept in this part, the first stays.
     starts = starts_run(spans["high"], spans["low"])[at]
-    goes = ~(starts & (removed["kept_part"] == task.part))
+    goes = ~(starts & (removed["kept_part"] == item.part))
     at, removed = at[goes], removed[goes]
     order = np.lexsort((spans["span"][at], spans["document"][at]))
     at, removed = at[order], removed[order]

@@ -34,7 +34,7 @@ class Ingested:
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """A task: consecutive files of the sources."""
+    """A work item: consecutive files of the sources."""
 
     files: tuple[tuple[Source, SourceFile], ...]
     block_bytes: int
@@ -75,13 +75,13 @@ def _read_groups(work: Work, phase: str, group: _Group, files: Sequence[tuple[So
 
 
 def _grouped(files: Sequence[tuple[Source, SourceFile]]) -> Iterator[tuple[tuple[Source, SourceFile], ...]]:
-    """Group the files into tasks of about the same size; the groups depend on the files alone."""
+    """Group the files into work items of about the same size; the groups depend on the files alone."""
     group: list[tuple[Source, SourceFile]] = []
     size = 0
     for entry in files:
         group.append(entry)
         size += entry[1].size + 1000  # a small file has its cost too
-        if size >= READ_BYTES // 2:  # a chunk of a file that was cut is a task by itself
+        if size >= READ_BYTES // 2:  # a chunk of a file that was cut is a work item by itself
             yield tuple(group)
             group, size = [], 0
     if group:

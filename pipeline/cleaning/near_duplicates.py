@@ -2,8 +2,8 @@
 
 Phases of a map over parts.  `signatures`: each part writes a signature per document and a 64-bit key per band of it.
 `buckets`: each range of keys reads its slice of every part; documents with a key in common are compared by their
-signatures, and those alike are joined by an edge.  `clusters`: one task joins edges to clusters, each of which keeps
-its first document.  `filter`: each part leaves the others out.
+signatures, and those alike are joined by an edge.  `clusters`: one work item joins edges to clusters, each of which
+keeps its first document.  `filter`: each part leaves the others out.
 
 Disk per document, with the default 20 bands of 6 rows: 480 bytes of signature and 240 of keys, until the end.  Memory
 of a bucket: about 60 bytes per key, for 2**20 keys on average, and 60 MB to compare with; documents that all share a
@@ -17,7 +17,7 @@ a band that is equal in both is found by sorting (locality-sensitive hashing: In
 & Ullman, Mining of Massive Datasets, 3.4).  Why near duplicates should go at all: Lee et al. 2021, Deduplicating
 Training Data Makes Language Models Better (arXiv:2107.06499), whose n-grams these are.
 
-Why ranges of keys, and why 64 bits: as for exact duplicates, documents with a key in common meet in one task.  A key
+Why ranges of keys, and why 64 bits: as for exact duplicates, documents with a key in common meet in one item.  A key
 that is equal by chance brings a pair to be compared and no more, so 64 bits are enough.
 """
 
@@ -108,8 +108,8 @@ class NearDuplicates(CorpusStep):
         require_rensa()
         if not parts:
             return []
-        tasks = [_Signing(step=self, part=part.folder) for part in parts]
-        signed = work.map(f"{phase}.signatures", _sign, tasks, label=self.name)
+        items = [_Signing(step=self, part=part.folder) for part in parts]
+        signed = work.map(f"{phase}.signatures", _sign, items, label=self.name)
         signatures = Folders.of(signed)
         ranges = key_ranges(sum(output.result["bands"] for output in signed))
         buckets = [_Bucket(step=self, signatures=signatures, first=a, last=z) for a, z in ranges]
@@ -142,20 +142,20 @@ STEPS = (NearDuplicates,)
 
 @dataclass(frozen=True, kw_only=True)
 class _Signing:
-    """A task: the signatures of one part."""
+    """A work item: the signatures of one part."""
 
     step: NearDuplicates
     part: Path
 
 
-def _sign(task: _Signing, folder: Path) -> dict[str, JSON]:
+def _sign(item: _Signing, folder: Path) -> dict[str, JSON]:
     import numpy as np
 
     from pipeline.tables.arrow import read_batch
 
     started = time.perf_counter()
-    step = task.step
-    texts = read_batch(task.part / DOCUMENTS).column("text").to_pylist()
+    step = item.step
+    texts = read_batch(item.part / DOCUMENTS).column("text").to_pylist()
     signatures, spoken = sign(texts, words=step.words, values=step.values, seed=step.seed)
     documents = np.flatnonzero(spoken)
     rows = np.empty(len(documents) * step.bands, dtype=BAND)
@@ -182,7 +182,7 @@ def hash_bands(signatures: "NDArray[np.uint32]", bands: int) -> "NDArray[np.uint
 
 @dataclass(frozen=True, kw_only=True)
 class _Bucket:
-    """A task: the bands of all parts whose key is in a range."""
+    """A work item: the bands of all parts whose key is in a range."""
 
     step: NearDuplicates
     signatures: Folders
@@ -190,7 +190,7 @@ class _Bucket:
     last: int
 
 
-def _compare(task: _Bucket, folder: Path) -> dict[str, JSON]:
+def _compare(item: _Bucket, folder: Path) -> dict[str, JSON]:
     """Write the edges, from a document to one before it that it is like.
 
     Documents with the same key are taken in order: each joins the first leader it is like, or becomes one itself.  So
@@ -200,7 +200,7 @@ def _compare(task: _Bucket, folder: Path) -> dict[str, JSON]:
     import numpy as np
 
     started = time.perf_counter()
-    documents, group = _shared_keys(task)
+    documents, group = _shared_keys(item)
     edges = [np.empty((0, 2), dtype=np.uint64)]
     for _ in range(_MOST_LEADERS):
         if not len(documents):
@@ -208,7 +208,7 @@ def _compare(task: _Bucket, folder: Path) -> dict[str, JSON]:
         starts = starts_run(group)
         leaders = documents[first_of_run(starts)]
         alike = starts.copy()
-        alike[~starts] = _are_alike(task, documents[~starts], leaders[~starts])
+        alike[~starts] = _are_alike(item, documents[~starts], leaders[~starts])
         found = alike & (documents != leaders)
         edges.append(np.stack([documents[found], leaders[found]], axis=1))
         documents, group = documents[~alike], group[~alike]
@@ -217,14 +217,14 @@ def _compare(task: _Bucket, folder: Path) -> dict[str, JSON]:
     return {"edges": len(joined), "seconds": time.perf_counter() - started}
 
 
-def _shared_keys(task: _Bucket) -> "tuple[NDArray[np.uint64], NDArray[np.int64]]":
+def _shared_keys(item: _Bucket) -> "tuple[NDArray[np.uint64], NDArray[np.int64]]":
     """Return the documents that share a key with another, as part << 32 | document, and a number for each key."""
     import numpy as np
 
     keys = [np.empty(0, dtype=np.uint64)]
     documents = [np.empty(0, dtype=np.uint64)]
-    for part in range(len(task.signatures)):
-        rows = rows_between(task.signatures[part] / BANDS, "key", task.first, task.last)
+    for part in range(len(item.signatures)):
+        rows = rows_between(item.signatures[part] / BANDS, "key", item.first, item.last)
         keys.append(rows["key"].copy())
         documents.append(rows["document"] | np.uint64(part << 32))
     key, document = np.concatenate(keys), np.concatenate(documents)
@@ -235,29 +235,29 @@ def _shared_keys(task: _Bucket) -> "tuple[NDArray[np.uint64], NDArray[np.int64]]
     return document[order][shared], group[shared]
 
 
-def _are_alike(task: _Bucket, some: "NDArray[np.uint64]", others: "NDArray[np.uint64]") -> "NDArray[np.bool_]":
+def _are_alike(item: _Bucket, some: "NDArray[np.uint64]", others: "NDArray[np.uint64]") -> "NDArray[np.bool_]":
     """Tell for each pair of documents whether enough of their signatures is equal."""
     import numpy as np
 
-    least = math.ceil(task.step.threshold * task.step.values - 1e-9)
+    least = math.ceil(item.step.threshold * item.step.values - 1e-9)
     alike = np.empty(len(some), dtype=np.bool_)
     for start in range(0, len(some), _PAIRS_AT_ONCE):
         block = slice(start, start + _PAIRS_AT_ONCE)
-        equal = _signatures_of(task, some[block]) == _signatures_of(task, others[block])
+        equal = _signatures_of(item, some[block]) == _signatures_of(item, others[block])
         alike[block] = np.count_nonzero(equal, axis=1) >= least
     return alike
 
 
-def _signatures_of(task: _Bucket, documents: "NDArray[np.uint64]") -> "NDArray[np.uint32]":
+def _signatures_of(item: _Bucket, documents: "NDArray[np.uint64]") -> "NDArray[np.uint32]":
     """Read the signatures of documents out of the files of their parts."""
     import numpy as np
     from numpy.lib.format import open_memmap
 
     part, row = documents >> np.uint64(32), documents & np.uint64(0xFFFFFFFF)
-    signatures = np.empty((len(documents), task.step.values), dtype=np.uint32)
+    signatures = np.empty((len(documents), item.step.values), dtype=np.uint32)
     for number in np.unique(part).tolist():
         here = part == number
-        signatures[here] = open_memmap(task.signatures[number] / SIGNATURES, mode="r")[row[here]]
+        signatures[here] = open_memmap(item.signatures[number] / SIGNATURES, mode="r")[row[here]]
     return signatures
 
 
@@ -266,17 +266,17 @@ def _signatures_of(task: _Bucket, documents: "NDArray[np.uint64]") -> "NDArray[n
 
 @dataclass(frozen=True, kw_only=True)
 class _Clusters:
-    """A task: the edges of all buckets."""
+    """A work item: the edges of all buckets."""
 
     buckets: Folders
 
 
-def _cluster(task: _Clusters, folder: Path) -> dict[str, JSON]:
+def _cluster(item: _Clusters, folder: Path) -> dict[str, JSON]:
     import numpy as np
     from numpy.lib.format import open_memmap
 
     started = time.perf_counter()
-    slices = [np.asarray(open_memmap(task.buckets[i] / EDGES, mode="r")) for i in range(len(task.buckets))]
+    slices = [np.asarray(open_memmap(item.buckets[i] / EDGES, mode="r")) for i in range(len(item.buckets))]
     documents, ends = np.unique(np.concatenate(slices), return_inverse=True)
     first = first_connected(len(documents), ends.reshape(-1, 2))
     repeated = first != np.arange(len(documents))
@@ -323,7 +323,7 @@ def first_connected(count: int, edges: "NDArray[np.int64]") -> "NDArray[np.int64
 
 @dataclass(frozen=True, kw_only=True)
 class _Filter:
-    """A task: take out of one part what is like another document."""
+    """A work item: take out of one part what is like another document."""
 
     step: NearDuplicates
     parts: Folders
@@ -333,15 +333,15 @@ class _Filter:
     """what the phases before this one took for this part"""
 
 
-def _filter(task: _Filter, folder: Path) -> dict[str, JSON]:
+def _filter(item: _Filter, folder: Path) -> dict[str, JSON]:
     started = time.perf_counter()
-    removed, firsts = (rows_between(task.clusters / name, "part", task.part, task.part) for name in (REMOVALS, FIRSTS))
-    part, name = task.parts[task.part], task.step.name
+    removed, firsts = (rows_between(item.clusters / name, "part", item.part, item.part) for name in (REMOVALS, FIRSTS))
+    part, name = item.parts[item.part], item.step.name
     if len(removed) or len(firsts):
-        counts = filter_part(folder, part, name, lambda texts: _outcomes(task.parts, removed, firsts, texts))
+        counts = filter_part(folder, part, name, lambda texts: _outcomes(item.parts, removed, firsts, texts))
     else:
         counts = pass_part(folder, part, name)
-    return {"counts": [{**counts, "seconds": task.seconds + time.perf_counter() - started}]}
+    return {"counts": [{**counts, "seconds": item.seconds + time.perf_counter() - started}]}
 
 
 def _outcomes(parts: Folders, removed: "Rows", firsts: "Rows", texts: Sequence[str]) -> Iterator[Outcome]:

@@ -24,7 +24,7 @@ Named = tuple[str, Path]
 
 @dataclass(frozen=True)
 class _Hashing:
-    """A task: the documents of a part are hashed, which names them and says their split."""
+    """A work item: the documents of a part are hashed, which names them and says their split."""
 
     part: Path
     shares: dict[str, dict[str, float]]
@@ -32,7 +32,7 @@ class _Hashing:
 
 @dataclass(frozen=True, kw_only=True)
 class _File:
-    """A task: what consecutive parts hold of a split becomes a file of the corpus."""
+    """A work item: what consecutive parts hold of a split becomes a file of the corpus."""
 
     split: str
     parts: tuple[tuple[Path, Path], ...]
@@ -57,16 +57,16 @@ def write_splits(
     counts = _sums([page["documents"] for page in pages])
     moved = fill_empty(counts, smallest, {name for share in shares.values() for name in share})
     folders = [(part.folder, digests.folder) for part, digests in zip(parts, hashed, strict=True)]
-    tasks: list[_File] = []
+    items: list[_File] = []
     for split in SPLITS:
         # What moves may be in any part; that happens in a corpus of a few documents only.
         with_some = [i for i, page in enumerate(pages) if moved or split in page["documents"]]
         sizes = [pages[i]["bytes"].get(split, 0) for i in with_some]
         for group in _consecutive(sizes, part_bytes):
             mine = tuple(folders[with_some[i]] for i in group)
-            tasks.append(_File(split=split, parts=mine, shares=shares, moved=moved))
-    written = work.map("write", _write, tasks, label="writing")
-    found = [(task.split, *output) for task, output in zip(tasks, written, strict=True) if output.result["documents"]]
+            items.append(_File(split=split, parts=mine, shares=shares, moved=moved))
+    written = work.map("write", _write, items, label="writing")
+    found = [(item.split, *output) for item, output in zip(items, written, strict=True) if output.result["documents"]]
     totals = {
         name: _sums([{split: page[name]} for split, _, page in found if page[name]])
         for name in ("documents", "bytes", "characters")
@@ -95,16 +95,16 @@ def _sums(pages: Sequence[Mapping[str, int]]) -> dict[str, int]:
     return {split: total[split] for split in SPLITS if split in total}
 
 
-def _digest(task: _Hashing, folder: Path) -> dict[str, Any]:
+def _digest(item: _Hashing, folder: Path) -> dict[str, Any]:
     """Write the SHA-256 of every document; count documents and bytes by split."""
     from pipeline.tables.arrow import bytes_of, read_batch
 
-    batch = read_batch(task.part / DOCUMENTS)
+    batch = read_batch(item.part / DOCUMENTS)
     texts = list(bytes_of(batch.column("text")))
     digests = [hashlib.sha256(text).digest() for text in texts]
     (folder / _DIGESTS).write_bytes(b"".join(digests))
     sources = batch.column("source").to_pylist()
-    splits = [split_of(d, task.shares[source]) for d, source in zip(digests, sources, strict=True)]
+    splits = [split_of(d, item.shares[source]) for d, source in zip(digests, sources, strict=True)]
     size: Counter[str] = Counter()
     for split, text in zip(splits, texts, strict=True):
         size[split] += len(text)
@@ -151,7 +151,7 @@ def _write(file: _File, folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Rejected:
-    """A task: the rejects of some parts become a file."""
+    """A work item: the rejects of some parts become a file."""
 
     folders: tuple[Path, ...]
 
@@ -160,18 +160,18 @@ def join_rejects(work: Work, phase_outputs: Sequence[Sequence[Output]]) -> list[
     """Join the rejects of all phases, in order, into files of some ten thousand."""
     with_some = [(part.folder, count) for outputs in phase_outputs for part in outputs if (count := _rejected_in(part))]
     groups = _consecutive([count for _, count in with_some], REJECTS_IN_FILE)
-    tasks = [_Rejected(folders=tuple(with_some[i][0] for i in group)) for group in groups]
-    return [("rejects", output.folder / REJECTS) for output in work.map("rejects", _join, tasks, label="writing")]
+    items = [_Rejected(folders=tuple(with_some[i][0] for i in group)) for group in groups]
+    return [("rejects", output.folder / REJECTS) for output in work.map("rejects", _join, items, label="writing")]
 
 
 def _rejected_in(part: Output) -> int:
     return sum(sum(counts["rejected"].values()) for counts in part.result["counts"])
 
 
-def _join(task: _Rejected, folder: Path) -> dict[str, Any]:
+def _join(item: _Rejected, folder: Path) -> dict[str, Any]:
     from pipeline.tables.arrow import one_batch, read_batch, write_batch
 
-    batch = one_batch([read_batch(path / REJECTS) for path in task.folders])
+    batch = one_batch([read_batch(path / REJECTS) for path in item.folders])
     write_batch(folder / REJECTS, batch)
     return {"rejects": len(batch)}
 

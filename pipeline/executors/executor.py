@@ -1,4 +1,4 @@
-"""Machinery: run a pure function over tasks: in this process, in a pool of fresh ones, or on a Ray cluster."""
+"""Machinery: run a pure function over work items: in this process, in a pool of fresh ones, or on a Ray cluster."""
 
 import contextlib
 import logging
@@ -18,11 +18,11 @@ from pipeline.errors import ConfigError, StoppedError, UnavailableError
 from pipeline.runtime.console import progress
 from pipeline.runtime.process import die_with_parent, keep_memory
 
-Task = TypeVar("Task")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _IN_FLIGHT = 4
-"""tasks handed out per worker ahead of time, so that a million of them are not in memory at once"""
+"""work items handed out per worker ahead of time, so that a million of them are not in memory at once"""
 
 
 def default_workers() -> int:
@@ -55,20 +55,20 @@ class Workers:
 
 
 class Executor:
-    """Runs a module's own function over tasks, on this machine; its processes start when they are first needed."""
+    """Runs a module's own function over work items, on this machine; its processes start when they are first needed."""
 
     def __init__(self, execution: Workers) -> None:
         self.execution = execution
         self._pool: ProcessPoolExecutor | None = None
 
-    def run(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        """Yield (index, result) of every task as they come; a single one is done here."""
-        if self.execution.workers == 1 or (len(tasks) < 2 and self._pool is None):
-            yield from ((i, function(task)) for i, task in enumerate(tasks))
+    def run(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """Yield (index, result) of every work item as they come; a single one is done here."""
+        if self.execution.workers == 1 or (len(items) < 2 and self._pool is None):
+            yield from ((i, function(item)) for i, item in enumerate(items))
             return
         if self._pool is None:
             self._pool = _pool(self.execution.workers)
-        yield from _in_pool(self._pool, function, tasks, self.execution.workers * _IN_FLIGHT)
+        yield from _in_pool(self._pool, function, items, self.execution.workers * _IN_FLIGHT)
 
     def shutdown(self, *, wait: bool = True) -> None:
         """End the processes; without `wait` they do that while other things are done."""
@@ -78,14 +78,14 @@ class Executor:
 
 
 class RayExecutor(Executor):
-    """Runs tasks on a Ray cluster, which has its processes."""
+    """Runs work items on a Ray cluster, which has its processes."""
 
     def __init__(self, execution: Workers) -> None:
         super().__init__(execution)
         self._ray = _connected(execution)
 
-    def run(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        yield from _on_ray(self._ray, function, tasks)
+    def run(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        yield from _on_ray(self._ray, function, items)
 
     def shutdown(self, *, wait: bool = True) -> None:
         self._ray.shutdown()
@@ -93,7 +93,7 @@ class RayExecutor(Executor):
 
 @contextmanager
 def executor(execution: Workers) -> Iterator[Executor]:
-    """Give what runs tasks as `execution` says."""
+    """Give what runs work items as `execution` says."""
     quiet = contextlib.redirect_stdout(sys.stderr)  # where Ray's own messages belong: stdout is for the result
     with quiet if execution.engine == "ray" else contextlib.nullcontext():
         found = RayExecutor(execution) if execution.engine == "ray" else Executor(execution)
@@ -106,16 +106,16 @@ def executor(execution: Workers) -> Iterator[Executor]:
 
 
 def map_parts(
-    function: Callable[[Task], Result], tasks: Sequence[Task], *, execution: Workers, label: str
+    function: Callable[[Item], Result], items: Sequence[Item], *, execution: Workers, label: str
 ) -> Iterator[Result]:
-    """Yield function(task) in the order of `tasks`; the results do not depend on `execution`.
+    """Yield function(item) in the order of `items`; the results do not depend on `execution`.
 
-    `function` and the tasks are sent to other processes, so the function must be a module's own.
+    `function` and the items are sent to other processes, so the function must be a module's own.
     """
     waiting: dict[int, Result] = {}
     turn = 0
     with executor(execution) as started:
-        for i, result in progress(started.run(function, tasks), total=len(tasks), label=label, unit="parts"):
+        for i, result in progress(started.run(function, items), total=len(items), label=label, unit="parts"):
             waiting[i] = result
             while turn in waiting:
                 yield waiting.pop(turn)
@@ -142,13 +142,13 @@ def _prepare_worker(parent: int) -> None:
 
 
 def _in_pool(
-    pool: ProcessPoolExecutor, function: Callable[[Any], Any], tasks: Sequence[Any], at_once: int
+    pool: ProcessPoolExecutor, function: Callable[[Any], Any], items: Sequence[Any], at_once: int
 ) -> Iterator[tuple[int, Any]]:
     try:
         for i, future in _handed_out(
-            tasks,
+            items,
             at_once,
-            hand_out=lambda task: pool.submit(function, task),
+            hand_out=lambda item: pool.submit(function, item),
             finished=lambda futures: wait(futures, return_when=FIRST_COMPLETED).done,
         ):
             yield i, future.result()
@@ -160,15 +160,15 @@ def _in_pool(
 
 
 def _handed_out(
-    tasks: Sequence[Any],
+    items: Sequence[Any],
     at_once: int,
     *,
     hand_out: Callable[[Any], Any],
     finished: Callable[[list[Any]], Iterable[Any]],
 ) -> Iterator[tuple[int, Any]]:
-    """Hand tasks out, so many at once; yield (index, handle) of each that ends."""
+    """Hand work items out, so many at once; yield (index, handle) of each that ends."""
     flying: dict[Any, int] = {}
-    following = iter(enumerate(tasks))
+    following = iter(enumerate(items))
     while True:
         while len(flying) < at_once and (entry := next(following, None)) is not None:
             flying[hand_out(entry[1])] = entry[0]
@@ -181,11 +181,11 @@ def _handed_out(
 # --- a Ray cluster -------------------------------------------------------------------------------------------
 
 
-def _on_ray(ray: Any, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+def _on_ray(ray: Any, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
     remote = ray.remote(num_cpus=1, max_retries=5)(function)
     at_once = _IN_FLIGHT * max(1, int(ray.cluster_resources().get("CPU", 1)))
     for i, reference in _handed_out(
-        tasks, at_once, hand_out=remote.remote, finished=lambda references: ray.wait(references, num_returns=1)[0]
+        items, at_once, hand_out=remote.remote, finished=lambda references: ray.wait(references, num_returns=1)[0]
     ):
         yield i, _result_from(ray, reference)
 
@@ -235,12 +235,13 @@ def _check_address(address: str) -> None:
 
 
 def _result_from(ray: Any, reference: Any) -> Any:
-    """Return a task's result; an error of ours comes back as what it was."""
+    """Return a work item's result; an error of ours comes back as what it was."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
     except ray.exceptions.RayError as error:
         raise StoppedError(
-            f"the Ray cluster lost a task for good: {error}. What was finished is kept: run the same command again."
+            f"the Ray cluster lost a work item for good: {error}. What was finished is kept: run the same command "
+            "again."
         ) from error

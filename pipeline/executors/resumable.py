@@ -1,13 +1,14 @@
-"""Machinery: a map that can be stopped and resumed: a stage's work as phases of tasks, each done once, by anybody.
+"""Machinery: a map that can be stopped and resumed: a stage's work as phases of work items, each done once, by anybody.
 
-The store's runs/<id>/work/<phase>/<index>/ is what a finished task left: its files and result.json.  It is made aside
-and renamed, so that it is there whole or not at all; after a kill only what is missing is made.  Tasks of a job array
-share the folder: each makes its own share, waits for that of the others, and makes it itself when nobody else seems to.
+The store's runs/<id>/work/<phase>/<index>/ is what a finished work item left: its files and result.json.  It is made
+aside and renamed, so that it is there whole or not at all; after a kill only what is missing is made.  Tasks of a job
+array share the folder: each makes its own share, waits for that of the others, and makes it itself when nobody else
+seems to.
 
 Why aside and renamed: a rename of a folder is the one step that a kill cannot halve, and of two that make the same
 output one loses the race and changes nothing, so that no lock is needed for it to be right.
 
-Why a result names the boot: nothing here is flushed to the disk, which would cost more than the work of many tasks.
+Why a result names the boot: nothing here is flushed to the disk, which would cost more than the work of many items.
 What a killed process wrote is still in the memory of its machine.  When the machine went down, a name may be there
 and its bytes not: whether a rename reaches the disk after the data depends on the file system (Pillai et al. 2014, All
 File Systems Are Not Created Equal, OSDI).  So an output of this machine from before it started last is made again; that
@@ -30,7 +31,7 @@ from pipeline.runtime.files import aside_of, rename_new
 from pipeline.runtime.hashing import JSON, Page
 from pipeline.runtime.liveness import ProcessIdentity, boot_id
 
-Task = TypeVar("Task")
+Item = TypeVar("Item")
 
 RESULT = "result.json"
 HOLDERS = "holders"
@@ -42,7 +43,7 @@ class DoneElsewhereError(Exception):
 
 
 class Output(NamedTuple):
-    """What a task left: the folder of its files, and what its function returned."""
+    """What a work item left: the folder of its files, and what its function returned."""
 
     folder: Path
     result: Page
@@ -57,18 +58,18 @@ class Work:
     executor: Executor
 
     def map(
-        self, phase: str, function: Callable[[Task, Path], dict[str, JSON]], tasks: Sequence[Task], *, label: str
+        self, phase: str, function: Callable[[Item, Path], dict[str, JSON]], items: Sequence[Item], *, label: str
     ) -> list[Output]:
-        """Return the output of every task, in order; those that are done already are only looked up.
+        """Return the output of every work item, in order; those that are done already are only looked up.
 
-        `function(task, folder)` writes its files into `folder`, which is new and its own, and returns what JSON can
-        hold; it must be a module's own and a pure function of the task.
+        `function(item, folder)` writes its files into `folder`, which is new and its own, and returns what JSON can
+        hold; it must be a module's own and a pure function of the item.
         """
         (self.folder / phase).mkdir(exist_ok=True)
-        mine = range(self.execution.task_index, len(tasks), self.execution.num_tasks)
-        self._make(phase, function, tasks, [i for i in mine if not _is_whole(self._folder(phase, i))], label)
-        self._await_others(phase, function, tasks, label)
-        return [Output(folder, _read_result(folder)) for folder in (self._folder(phase, i) for i in range(len(tasks)))]
+        mine = range(self.execution.task_index, len(items), self.execution.num_tasks)
+        self._make(phase, function, items, [i for i in mine if not _is_whole(self._folder(phase, i))], label)
+        self._await_others(phase, function, items, label)
+        return [Output(folder, _read_result(folder)) for folder in (self._folder(phase, i) for i in range(len(items)))]
 
     def _folder(self, phase: str, index: int) -> Path:
         return self.folder / phase / f"{index:06d}"
@@ -87,14 +88,14 @@ class Work:
     def _make(
         self,
         phase: str,
-        function: Callable[[Task, Path], dict[str, JSON]],
-        tasks: Sequence[Task],
+        function: Callable[[Item, Path], dict[str, JSON]],
+        items: Sequence[Item],
         indices: Sequence[int],
         label: str,
     ) -> None:
         for i in indices:
             self._clear(phase, i)
-        calls = [_Call(function=function, task=tasks[i], folder=self._folder(phase, i)) for i in indices]
+        calls = [_Call(function=function, item=items[i], folder=self._folder(phase, i)) for i in indices]
         for _ in progress(self.executor.run(_make_output, calls), total=len(calls), label=label, unit="parts"):
             pass
 
@@ -113,10 +114,10 @@ class Work:
     # --- the others' -----------------------------------------------------------------------------------------
 
     def _await_others(
-        self, phase: str, function: Callable[[Task, Path], dict[str, JSON]], tasks: Sequence[Task], label: str
+        self, phase: str, function: Callable[[Item, Path], dict[str, JSON]], items: Sequence[Item], label: str
     ) -> None:
         """Wait until every output is there; when none comes for long, make the next missing one."""
-        missing = [i for i in range(len(tasks)) if not _is_whole(self._folder(phase, i))]
+        missing = [i for i in range(len(items)) if not _is_whole(self._folder(phase, i))]
         last = time.monotonic()
         while missing:
             if not self.folder.exists():
@@ -127,7 +128,7 @@ class Work:
             elif time.monotonic() - last > self.execution.patience_seconds:
                 # Start where the other impatient ones do not.
                 first = self.execution.task_index * len(missing) // self.execution.num_tasks
-                self._make(phase, function, tasks, missing[first : first + self.execution.workers], label)
+                self._make(phase, function, items, missing[first : first + self.execution.workers], label)
             else:
                 time.sleep(_POLL_SECONDS)
 
@@ -155,10 +156,10 @@ def open_work(folder: Path, execution: Workers) -> Iterator[Work]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Call:
-    """A task on its way to a worker."""
+    """A work item on its way to a worker."""
 
     function: Callable[[Any, Path], dict[str, JSON]]
-    task: Any
+    item: Any
     folder: Path
 
 
@@ -167,7 +168,7 @@ def _make_output(call: _Call) -> None:
     aside = aside_of(call.folder)
     aside.mkdir()
     try:
-        result = call.function(call.task, aside)
+        result = call.function(call.item, aside)
         page = {"host": platform.node(), "boot": boot_id(), "result": result}
         (aside / RESULT).write_text(json.dumps(page, ensure_ascii=False), encoding="utf-8")
         rename_new(aside, call.folder)

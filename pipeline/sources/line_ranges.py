@@ -22,7 +22,7 @@ Entry = tuple[Source, SourceFile]
 
 @dataclass(frozen=True)
 class _Lines:
-    """A task: count the lines of a chunk."""
+    """A work item: count the lines of a chunk."""
 
     file: SourceFile
 
@@ -32,10 +32,10 @@ def cut_files(work: Work, files: Sequence[Entry], chunk_bytes: int) -> list[Entr
     chunks = [
         (source, list(_chunks(file, chunk_bytes)) if _has_lines(source, file) else [file]) for source, file in files
     ]
-    tasks = [_Lines(chunk) for _, of_file in chunks for chunk in of_file if chunk.stop]
-    if not tasks:
+    items = [_Lines(chunk) for _, of_file in chunks for chunk in of_file if chunk.stop]
+    if not items:
         return list(files)
-    counts = iter([output.result["lines"] for output in work.map("lines", _count_lines, tasks, label="counting lines")])
+    counts = iter([output.result["lines"] for output in work.map("lines", _count_lines, items, label="counting lines")])
     cut: list[Entry] = []
     for source, of_file in chunks:
         line = 0
@@ -76,10 +76,10 @@ def _line_start(data: BinaryIO, at: int, size: int) -> int:
     return size
 
 
-def _count_lines(task: _Lines, folder: Path) -> dict[str, JSON]:
-    count, left = 0, task.file.stop - task.file.start
-    with open(task.file.location, "rb") as data:
-        data.seek(task.file.start)
+def _count_lines(item: _Lines, folder: Path) -> dict[str, JSON]:
+    count, left = 0, item.file.stop - item.file.start
+    with open(item.file.location, "rb") as data:
+        data.seek(item.file.start)
         while left and (found := data.read(min(READ_BYTES, left))):
             count += found.count(b"\n")
             left -= len(found)

@@ -393,7 +393,7 @@ def test_the_number_of_workers_changes_no_byte(
     from pipeline import examples as examples_module
 
     artifact = talks(questions(40))
-    monkeypatch.setattr(examples_module, "_PART_EXAMPLES", 7)
+    monkeypatch.setattr(examples_module, "_BATCH_EXAMPLES", 7)
 
     ended = chain.bench.artifacts("reproduce", artifact.reference, "--workers", "3")
 

@@ -16,15 +16,15 @@ from pipeline.executors.executor import Workers, default_workers, executor, map_
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
-def test_results_come_in_the_order_of_the_tasks(workers: int) -> None:
+def test_results_come_in_the_order_of_the_work_items(workers: int) -> None:
     assert list(map_parts(math.sqrt, [16, 9, 4, 1], execution=Workers(workers=workers), label="roots")) == [4, 3, 2, 1]
 
 
-def test_no_task_is_no_result() -> None:
+def test_no_work_item_is_no_result() -> None:
     assert list(map_parts(math.sqrt, [], execution=Workers(workers=3), label="roots")) == []
 
 
-def test_one_worker_or_one_task_works_in_this_process() -> None:
+def test_one_worker_or_one_work_item_works_in_this_process() -> None:
     assert list(map_parts(os.getenv, ["PATH", "HOME"], execution=Workers(workers=1), label="x")) == [
         os.getenv("PATH"),
         os.getenv("HOME"),
@@ -45,7 +45,7 @@ def test_several_workers_are_processes_of_their_own() -> None:
     assert all(place.startswith("/proc/") for place in found) and here not in found
 
 
-def test_processes_start_with_the_first_map_of_several_tasks_serve_all_later_ones_and_end_with_the_block() -> None:
+def test_processes_start_with_the_first_map_of_several_items_serve_all_later_ones_and_end_with_the_block() -> None:
     me, before = os.getpid(), set(multiprocessing.active_children())
     with executor(Workers(workers=2)) as started:
         assert list(started.run(pid_of, [0])) == [(0, me)] and set(multiprocessing.active_children()) <= before
@@ -60,7 +60,7 @@ def test_processes_start_with_the_first_map_of_several_tasks_serve_all_later_one
     assert not workers & set(multiprocessing.active_children())
 
 
-def pid_of(task: int) -> int:
+def pid_of(item: int) -> int:
     return os.getpid()
 
 

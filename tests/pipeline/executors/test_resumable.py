@@ -24,25 +24,25 @@ ALONE = Workers(workers=1)
 
 @dataclass(frozen=True)
 class Square:
-    """A task: the square of a number; `log` gets a line for each time it is made."""
+    """A work item: the square of a number; `log` gets a line for each time it is made."""
 
     number: int
     log: Path
 
 
-def square(task: Square, folder: Path) -> dict[str, JSON]:
-    if task.number < 0:
-        raise ValueError(f"{task.number} is too small")
-    with task.log.open("a") as log:
-        log.write(f"{task.number}\n")
-    (folder / "square.txt").write_text(str(task.number**2))
-    return {"square": task.number**2}
+def square(item: Square, folder: Path) -> dict[str, JSON]:
+    if item.number < 0:
+        raise ValueError(f"{item.number} is too small")
+    with item.log.open("a") as log:
+        log.write(f"{item.number}\n")
+    (folder / "square.txt").write_text(str(item.number**2))
+    return {"square": item.number**2}
 
 
 def outputs(folder: Path, *numbers: int, execution: Workers = ALONE) -> list[Output]:
-    tasks = [Square(number, folder / "log") for number in numbers]
+    items = [Square(number, folder / "log") for number in numbers]
     with open_work(folder / "work", execution) as work:
-        return work.map("squares", square, tasks, label="squares")
+        return work.map("squares", square, items, label="squares")
 
 
 def squares(folder: Path, *numbers: int, execution: Workers = ALONE) -> list[int]:
@@ -61,7 +61,7 @@ def work_in(folder: Path, execution: Workers = ALONE) -> Work:
 # --- one at work ---------------------------------------------------------------------------------------------
 
 
-def test_results_come_in_the_order_of_the_tasks_and_files_stay_in_their_folders(tmp_path: Path) -> None:
+def test_results_come_in_the_order_of_the_work_items_and_files_stay_in_their_folders(tmp_path: Path) -> None:
     found = outputs(tmp_path, 3, 1, 2)
     assert [result["square"] for _, result in found] == [9, 1, 4]
     assert [(folder / "square.txt").read_text() for folder, _ in found] == ["9", "1", "4"]
@@ -73,7 +73,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert made(tmp_path) == [3, 1]
 
 
-def test_no_task_is_no_result(tmp_path: Path) -> None:
+def test_no_work_item_is_no_result(tmp_path: Path) -> None:
     assert squares(tmp_path) == [] and list((tmp_path / "work" / "squares").iterdir()) == []
 
 
@@ -110,8 +110,8 @@ def test_an_error_of_the_system_that_says_exists_is_an_error(tmp_path: Path) -> 
         work.map("x", exists_already, [1], label="x")
 
 
-def exists_already(task: int, folder: Path) -> dict[str, JSON]:
-    raise FileExistsError(errno.EEXIST, "this one is the task's own")
+def exists_already(item: int, folder: Path) -> dict[str, JSON]:
+    raise FileExistsError(errno.EEXIST, "this one is the work item's own")
 
 
 def test_a_part_that_another_made_meanwhile_is_kept(tmp_path: Path) -> None:
@@ -121,10 +121,10 @@ def test_a_part_that_another_made_meanwhile_is_kept(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "work" / "x").iterdir()] == ["000000"]
 
 
-def outrun(task: Path, folder: Path) -> dict[str, JSON]:
-    task.mkdir()
+def outrun(item: Path, folder: Path) -> dict[str, JSON]:
+    item.mkdir()
     page = {"host": platform.node(), "boot": resumable.boot_id(), "result": {"by": "another"}}
-    (task / RESULT).write_text(json.dumps(page))
+    (item / RESULT).write_text(json.dumps(page))
     return {"by": "me"}
 
 
@@ -137,20 +137,20 @@ from pathlib import Path
 from pipeline.executors.executor import Workers
 from pipeline.executors.resumable import open_work
 
-def grow(task, folder):
-    (folder / "part.txt").write_text(str(task[0]))
-    with open(task[1], "a") as log:
-        log.write(f"{task[0]}\\n")
-    if task[0] == 3 and not Path(task[2]).exists():
-        Path(task[2]).touch()
+def grow(item, folder):
+    (folder / "part.txt").write_text(str(item[0]))
+    with open(item[1], "a") as log:
+        log.write(f"{item[0]}\\n")
+    if item[0] == 3 and not Path(item[2]).exists():
+        Path(item[2]).touch()
         HOW
-    return {"task": task[0]}
+    return {"item": item[0]}
 
 if __name__ == "__main__":
     root, workers = Path(sys.argv[1]), int(sys.argv[2])
-    tasks = [(i, str(root / "log"), str(root / "killed")) for i in range(6)]
+    items = [(i, str(root / "log"), str(root / "killed")) for i in range(6)]
     with open_work(root / "work", Workers(workers=workers)) as work:
-        print([output.result for output in work.map("parts", grow, tasks, label="parts")])
+        print([output.result for output in work.map("parts", grow, items, label="parts")])
 """
 
 
@@ -167,7 +167,7 @@ def test_after_a_kill_only_the_parts_that_were_not_finished_are_made(tmp_path: P
     again = run(tmp_path, "", 1)
 
     assert again.returncode == 0, again.stderr
-    assert again.stdout.strip() == str([{"task": i} for i in range(6)]) and made(tmp_path) == [0, 1, 2, 3, 3, 4, 5]
+    assert again.stdout.strip() == str([{"item": i} for i in range(6)]) and made(tmp_path) == [0, 1, 2, 3, 3, 4, 5]
 
 
 def test_a_killed_worker_stops_the_run_with_advice_and_the_same_command_goes_on(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_killed_worker_stops_the_run_with_advice_and_the_same_command_goes_on(
 
     again = run(tmp_path, "", 2)
 
-    assert again.returncode == 0 and again.stdout.strip() == str([{"task": i} for i in range(6)])
+    assert again.returncode == 0 and again.stdout.strip() == str([{"item": i} for i in range(6)])
     assert all(made(tmp_path).count(int(name)) == 1 for name in done)
 
 
