@@ -123,8 +123,33 @@ def test_a_part_that_another_made_meanwhile_is_kept(tmp_path: Path) -> None:
 
 def outrun(item: Path, folder: Path) -> dict[str, JSON]:
     item.mkdir()
+    finish_as_another(item)
+    return {"by": "me"}
+
+
+def finish_as_another(folder: Path) -> None:
     page = {"host": platform.node(), "boot": resumable.boot_id(), "result": {"by": "another"}}
-    (item / RESULT).write_text(json.dumps(page))
+    (folder / RESULT).write_text(json.dumps(page))
+
+
+def test_a_part_that_another_made_again_just_before_the_old_one_is_put_aside_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name_aside = resumable.aside_of
+
+    def outrun_by_another(path: Path) -> Path:
+        if path.exists():
+            finish_as_another(path)
+        return name_aside(path)
+
+    monkeypatch.setattr(resumable, "aside_of", outrun_by_another)
+    with open_work(tmp_path / "work", ALONE) as work:
+        (work.folder / "x" / "000000").mkdir(parents=True)  # of an output without a result
+        assert [result for _, result in work.map("x", say_me, [1], label="x")] == [{"by": "another"}]
+    assert [p.name for p in (tmp_path / "work" / "x").iterdir()] == ["000000"]
+
+
+def say_me(item: int, folder: Path) -> dict[str, JSON]:
     return {"by": "me"}
 
 
