@@ -1,8 +1,9 @@
 """Machinery: the bench `windows`: random windows of tokens from published shards, against the loaders of others."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.artifacts.artifact import Artifact
 from pipeline.bench.environments import LITDATA, NANOGPT, STREAMING, Environment
@@ -11,6 +12,11 @@ from pipeline.bench.machine import widening
 from pipeline.bench.programs import run_peer
 from pipeline.bench.session import Session
 from pipeline.errors import IntegrityError
+from pipeline.runtime.hashing import Page
+
+if TYPE_CHECKING:
+    from pipeline.loading.order import Order
+    from pipeline.loading.windows import Windows
 
 _CONTEXT, _BATCH = 1024, 32
 _SECONDS = 2.0
@@ -28,18 +34,18 @@ def run(session: Session) -> list[Row]:
     """Draw batches of 32 windows of 1,024 tokens for some seconds, each loader in turn."""
     room = session.room("tokens")
     tokens, dtype = _write_tokens(session.shards, room / "tokens.bin")
-    settings = {"tokens": str(tokens), "dtype": dtype, "length": _CONTEXT + 1, "batch": _BATCH, "kept": str(room)}
+    settings: Page = {"tokens": str(tokens), "dtype": dtype, "length": _CONTEXT + 1, "batch": _BATCH, "kept": str(room)}
     settings["seconds"] = _SECONDS
     order, windows = _open(session.shards)
     _check(order, windows, tokens, dtype)
-    contestants: dict[str, Any] = {"ours": lambda: Measured(value=_pace(order, windows))}
+    contestants: dict[str, Callable[[], Measured]] = {"ours": lambda: Measured(value=_pace(order, windows))}
     for name, script, environment in _PEERS:
         contestants[name] = _contestant(session, script, environment, settings)
     runs = alternate(contestants, session.repeats)
     return [*_rows(runs), *_resume(session.shards)]
 
 
-def _contestant(session: Session, script: str, environment: Environment, settings: dict[str, Any]) -> Any:
+def _contestant(session: Session, script: str, environment: Environment, settings: Page) -> Callable[[], Measured]:
     def draw() -> Measured:
         page = run_peer(script, session.python(environment), settings, folder=session.room(script))
         if not page["rows_known"]:
@@ -68,7 +74,7 @@ def _rows(runs: dict[str, list[Measured]]) -> list[Row]:
 # --- ours ----------------------------------------------------------------------------------------------------
 
 
-def _open(shards: Artifact) -> tuple[Any, Any]:
+def _open(shards: Artifact) -> "tuple[Order, Windows]":
     """Open the train split as training does: windows side by side, in the order of a seed."""
     from pipeline.loading.order import Order
     from pipeline.loading.windows import TokenStream, Windows
@@ -77,7 +83,7 @@ def _open(shards: Artifact) -> tuple[Any, Any]:
     return Order(len(windows), seed=0), windows
 
 
-def _pace(order: Any, windows: Any) -> float:
+def _pace(order: "Order", windows: "Windows") -> float:
     """Return M tokens/s: the samples of a position, and their rows as 64-bit ids."""
     position, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < _SECONDS:
@@ -86,7 +92,7 @@ def _pace(order: Any, windows: Any) -> float:
     return position * _CONTEXT / elapsed / 1e6
 
 
-def _check(order: Any, windows: Any, tokens: Path, dtype: str) -> None:
+def _check(order: "Order", windows: "Windows", tokens: Path, dtype: str) -> None:
     """Hold an epoch's first rows against the flat file that the peers read; IntegrityError when one differs."""
     import numpy as np
 

@@ -2,7 +2,6 @@
 
 import gzip
 import html
-import io
 import json
 import re
 import shutil
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, TypeAlias
 
 from pipeline.errors import UnavailableError
 from pipeline.runtime.console import say
@@ -241,7 +240,7 @@ def members_of(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
         yield from _members_of_tar(unpacked.stdout)
 
 
-def _members_of_tar(stream: Any) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def _members_of_tar(stream: IO[bytes]) -> Iterator[tuple[str, Callable[[], bytes]]]:
     with tarfile.open(fileobj=stream, mode="r|*") as tar:
         for entry in tar:
             if not entry.isfile():
@@ -249,6 +248,6 @@ def _members_of_tar(stream: Any) -> Iterator[tuple[str, Callable[[], bytes]]]:
             file = tar.extractfile(entry)
             assert file is not None
             if fnmatch(entry.name, "*/linux-source-*.tar.xz"):
-                yield from _members_of_tar(io.BufferedReader(file))
+                yield from _members_of_tar(file)
             else:
                 yield entry.name, file.read

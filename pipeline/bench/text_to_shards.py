@@ -3,7 +3,7 @@
 import base64
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def run(session: Session) -> list[Row]:
     room = session.room("inputs")
     settings = _settings(session, room)
     fast, plain = _Ours(session, ""), _Ours(session, "tokenizers")
-    contestants: dict[str, Any] = {"ours": fast}
+    contestants: dict[str, Callable[[], Measured]] = {"ours": fast}
     for name, script, environment in (
         ("nanoGPT's way", "nanogpt_shards", NANOGPT),
         ("datatrove", "datatrove_shards", DATATROVE),
@@ -178,7 +178,9 @@ def _deal(text: Path, parts: Sequence[Path]) -> None:
 # --- are they the same ids? ----------------------------------------------------------------------------------
 
 
-def _identity(session: Session, shards: list[Artifact], corpus: Artifact | None, peers: dict[str, Any]) -> list[Row]:
+def _identity(
+    session: Session, shards: list[Artifact], corpus: Artifact | None, peers: Mapping[str, object]
+) -> list[Row]:
     """Compare every document's ids; raises IntegrityError when the engines, or `tokenizers`, disagree."""
     assert corpus is not None
     if len({artifact.digest for artifact in shards}) > 1:

@@ -10,16 +10,17 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from pipeline.executors.resumable import Output
 from pipeline.tables.documents import DOCUMENTS
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+    from jaxtyping import Bool, Int64, Integer, Shaped
 
-    Rows = NDArray[np.void]
+    Rows: TypeAlias = Shaped[np.ndarray, " _"]
+    """structured rows, of the fields that a constant of the step's module lists (SPAN, FOUND, BAND, …)"""
 
 ROWS_PER_BUCKET = 1 << 20
 """rows that a bucket holds on average, as keys are hashes; one takes about 130 bytes of memory while it is compared"""
@@ -63,14 +64,14 @@ def rows_between(path: Path, field: str, first: int, last: int) -> "Rows":
     return rows[start:stop].copy()
 
 
-def join(slices: Sequence["Rows"], dtype: Any) -> "Rows":
+def join(slices: Sequence["Rows"], dtype: list[tuple[str, str]]) -> "Rows":
     """Put rows one after the other; no slice is no row."""
     import numpy as np
 
     return np.concatenate([np.empty(0, dtype=dtype), *slices])
 
 
-def starts_run(*columns: "NDArray[Any]") -> "NDArray[np.bool_]":
+def starts_run(*columns: "Shaped[np.ndarray, ' rows']") -> "Bool[np.ndarray, ' rows']":
     """Tell for each row whether it differs from the row before it in one of the columns."""
     import numpy as np
 
@@ -81,14 +82,16 @@ def starts_run(*columns: "NDArray[Any]") -> "NDArray[np.bool_]":
     return differs
 
 
-def first_of_run(starts: "NDArray[np.bool_]") -> "NDArray[np.int64]":
+def first_of_run(starts: "Bool[np.ndarray, ' rows']") -> "Int64[np.ndarray, ' rows']":
     """Return for each row the index of the row that its run starts with."""
     import numpy as np
 
     return np.maximum.accumulate(np.where(starts, np.arange(len(starts)), 0))
 
 
-def name_documents(parts: Folders, part: "NDArray[Any]", document: "NDArray[Any]") -> list[str]:
+def name_documents(
+    parts: Folders, part: "Integer[np.ndarray, ' documents']", document: "Integer[np.ndarray, ' documents']"
+) -> list[str]:
     """Return `SOURCE PLACE` of the documents with these numbers, reading no text."""
     import numpy as np
 

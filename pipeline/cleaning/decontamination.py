@@ -21,8 +21,7 @@ from pipeline.sources.templates import check_template, render
 
 if TYPE_CHECKING:
     import numpy as np
-
-    Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
+    from jaxtyping import Bool, UInt64
 
 _WORD = re.compile(r"\w+")
 _PINNED = re.compile(r"#([0-9a-f]{64})$")
@@ -136,9 +135,9 @@ class Index:
     min_words: int
     _values: dict[str, int] = field(default_factory=dict)
     """hash of every word of the items; 0 is that of a word that is in none of them"""
-    _found: dict[int, list["Hashes"]] = field(default_factory=dict)
+    _found: "dict[int, list[UInt64[np.ndarray, ' ngrams']]]" = field(default_factory=dict)
     """by length in words, as the items came"""
-    _sorted: dict[int, "Hashes"] = field(default_factory=dict)
+    _sorted: "dict[int, UInt64[np.ndarray, ' ngrams']]" = field(default_factory=dict)
     """by length, the shortest first; that of the beginnings is 0"""
 
     def add(self, item: str) -> None:
@@ -179,14 +178,14 @@ class Index:
                 return True
         return False
 
-    def _hashes_of(self, words: list[str]) -> "Hashes":
+    def _hashes_of(self, words: list[str]) -> "UInt64[np.ndarray, ' words']":
         import numpy as np
 
         look = self._values.get
         return np.fromiter([look(word, 0) for word in words], np.uint64, len(words))
 
 
-def _ngrams(values: "Hashes", length: int) -> "Hashes":
+def _ngrams(values: "UInt64[np.ndarray, ' words']", length: int) -> "UInt64[np.ndarray, ' ngrams']":
     """Return the hashes of all n-grams of a length, from those of their words."""
     import numpy as np
 
@@ -197,7 +196,9 @@ def _ngrams(values: "Hashes", length: int) -> "Hashes":
     return keys
 
 
-def _are_in(hashes: "Hashes", keys: "Hashes") -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+def _are_in(
+    hashes: "UInt64[np.ndarray, ' hashes']", keys: "UInt64[np.ndarray, ' keys']"
+) -> "Bool[np.ndarray, ' keys']":
     """Tell of each key whether it is among sorted hashes."""
     import numpy as np
 

@@ -25,7 +25,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from pipeline.cleaning.buckets import Folders, first_of_run, join, key_ranges, rows_between, starts_run
 from pipeline.cleaning.step import CorpusStep, Outcome, filter_part, pass_part
@@ -35,9 +35,13 @@ from pipeline.tables.documents import DOCUMENTS
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+    import pyarrow as pa
+    from jaxtyping import Int64, UInt32
 
     from pipeline.cleaning.buckets import Rows
+
+    Digests: TypeAlias = tuple[list[bytes], UInt32[np.ndarray, " spans"], UInt32[np.ndarray, " spans"]]
+    """the hash of every span, the document it is in, and its number there"""
 
 SPAN = [("high", "<u8"), ("low", "<u8"), ("document", "<u4"), ("span", "<u4")]
 """a span of a part: its hash, and where it stands"""
@@ -88,7 +92,7 @@ class ExactDuplicates(CorpusStep):
         return filtered
 
     @abstractmethod
-    def digest(self, texts: Any) -> "tuple[list[bytes], NDArray[np.uint32], NDArray[np.uint32]]":
+    def digest(self, texts: "pa.StringArray") -> "Digests":
         """Return the hash of every span in an Arrow column of texts, the document it is in, and its number there."""
 
     @abstractmethod
@@ -104,10 +108,10 @@ class ExactDuplicates(CorpusStep):
 class Removed:
     """The spans removed from a part, in the order of documents and spans, column by column."""
 
-    document: "NDArray[np.uint32]"
-    span: "NDArray[np.uint32]"
-    kept_part: "NDArray[np.uint32]"
-    kept_document: "NDArray[np.uint32]"
+    document: "UInt32[np.ndarray, ' spans']"
+    span: "UInt32[np.ndarray, ' spans']"
+    kept_part: "UInt32[np.ndarray, ' spans']"
+    kept_document: "UInt32[np.ndarray, ' spans']"
 
 
 # --- phase `spans` -------------------------------------------------------------------------------------------
@@ -136,7 +140,7 @@ def _hash(item: _Hashing, folder: Path) -> dict[str, JSON]:
     return {"documents": len(texts), "spans": len(rows), "seconds": time.perf_counter() - started}
 
 
-def _by_hash(rows: "Rows") -> "NDArray[np.int64]":
+def _by_hash(rows: "Rows") -> "Int64[np.ndarray, ' rows']":
     """Return the order by hash; rows with the same hash stay in the order they have."""
     import numpy as np
 
@@ -247,7 +251,7 @@ def _removed_from(item: _Filter) -> Removed:
     return Removed(spans["document"][at], spans["span"][at], removed["kept_part"], removed["kept_document"])
 
 
-def _matched(removals: "Rows", spans: "Rows") -> "tuple[NDArray[np.int64], Rows]":
+def _matched(removals: "Rows", spans: "Rows") -> "tuple[Int64[np.ndarray, ' matches'], Rows]":
     """Return the indices of the spans whose hash is among the removals, and the removal of each."""
     import numpy as np
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pipeline.cleaning.buckets import Folders, name_documents, starts_run
 from pipeline.cleaning.exact_duplicates import ExactDuplicates, Removed, all_but_first, remove_rows
@@ -13,10 +13,10 @@ from pipeline.cleaning.step import Outcome
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    import pyarrow as pa
 
     from pipeline.cleaning.buckets import Rows
+    from pipeline.cleaning.exact_duplicates import Digests
 
 _PARAGRAPHS = re.compile(r"(\n(?:[^\S\n]*\n)+)")
 
@@ -27,7 +27,7 @@ class ExactDocuments(ExactDuplicates):
 
     name: ClassVar[str] = "exact_documents"
 
-    def digest(self, texts: Any) -> "tuple[list[bytes], NDArray[np.uint32], NDArray[np.uint32]]":
+    def digest(self, texts: "pa.StringArray") -> "Digests":
         import numpy as np
 
         from pipeline.tables.arrow import bytes_of
@@ -62,7 +62,7 @@ class ExactParagraphs(ExactDuplicates):
     def __post_init__(self) -> None:
         _check_length(self.name, self.min_characters)
 
-    def digest(self, texts: Any) -> "tuple[list[bytes], NDArray[np.uint32], NDArray[np.uint32]]":
+    def digest(self, texts: "pa.StringArray") -> "Digests":
         return _digest_spans(texts, split_paragraphs, self.min_characters)
 
     def remove(self, rows: "Rows", documents: int) -> "Rows":
@@ -94,7 +94,7 @@ class BoilerplateLines(ExactDuplicates):
         if self.min_documents < 2 or not 0 <= self.min_fraction <= 1:
             raise ConfigError(f"{self.name}: min_documents must be at least 2, min_fraction from 0 to 1, got {self}.")
 
-    def digest(self, texts: Any) -> "tuple[list[bytes], NDArray[np.uint32], NDArray[np.uint32]]":
+    def digest(self, texts: "pa.StringArray") -> "Digests":
         return _digest_spans(texts, split_lines, self.min_characters)
 
     def remove(self, rows: "Rows", documents: int) -> "Rows":
@@ -157,9 +157,7 @@ def _without(
         yield Outcome(left, "" if left.strip() else reason, counts={what: len(spans[number])})
 
 
-def _digest_spans(
-    texts: Any, split: Callable[[str], Iterable[str]], least: int
-) -> "tuple[list[bytes], NDArray[np.uint32], NDArray[np.uint32]]":
+def _digest_spans(texts: "pa.StringArray", split: Callable[[str], Iterable[str]], least: int) -> "Digests":
     import numpy as np
 
     digests: list[bytes] = []

@@ -45,7 +45,7 @@ from pipeline.tables.documents import DOCUMENTS
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+    from jaxtyping import Bool, Int64, UInt32, UInt64
 
     from pipeline.cleaning.buckets import Rows
 
@@ -166,7 +166,9 @@ def _sign(item: _Signing, folder: Path) -> dict[str, JSON]:
     return {"documents": len(texts), "bands": len(rows), "seconds": time.perf_counter() - started}
 
 
-def hash_bands(signatures: "NDArray[np.uint32]", bands: int) -> "NDArray[np.uint64]":
+def hash_bands(
+    signatures: "UInt32[np.ndarray, 'documents values']", bands: int
+) -> "UInt64[np.ndarray, 'documents bands']":
     """Return a key per document and band, equal where the band and all its values are."""
     import numpy as np
 
@@ -217,7 +219,7 @@ def _compare(item: _Bucket, folder: Path) -> dict[str, JSON]:
     return {"edges": len(joined), "seconds": time.perf_counter() - started}
 
 
-def _shared_keys(item: _Bucket) -> "tuple[NDArray[np.uint64], NDArray[np.int64]]":
+def _shared_keys(item: _Bucket) -> "tuple[UInt64[np.ndarray, ' shared'], Int64[np.ndarray, ' shared']]":
     """Return the documents that share a key with another, as part << 32 | document, and a number for each key."""
     import numpy as np
 
@@ -235,7 +237,9 @@ def _shared_keys(item: _Bucket) -> "tuple[NDArray[np.uint64], NDArray[np.int64]]
     return document[order][shared], group[shared]
 
 
-def _are_alike(item: _Bucket, some: "NDArray[np.uint64]", others: "NDArray[np.uint64]") -> "NDArray[np.bool_]":
+def _are_alike(
+    item: _Bucket, some: "UInt64[np.ndarray, ' pairs']", others: "UInt64[np.ndarray, ' pairs']"
+) -> "Bool[np.ndarray, ' pairs']":
     """Tell for each pair of documents whether enough of their signatures is equal."""
     import numpy as np
 
@@ -248,7 +252,9 @@ def _are_alike(item: _Bucket, some: "NDArray[np.uint64]", others: "NDArray[np.ui
     return alike
 
 
-def _signatures_of(item: _Bucket, documents: "NDArray[np.uint64]") -> "NDArray[np.uint32]":
+def _signatures_of(
+    item: _Bucket, documents: "UInt64[np.ndarray, ' documents']"
+) -> "UInt32[np.ndarray, 'documents values']":
     """Read the signatures of documents out of the files of their parts."""
     import numpy as np
     from numpy.lib.format import open_memmap
@@ -290,13 +296,15 @@ def _cluster(item: _Clusters, folder: Path) -> dict[str, JSON]:
     return {"clusters": len(firsts), "removed": len(removed), "seconds": time.perf_counter() - started}
 
 
-def _split(documents: "NDArray[np.uint64]") -> "tuple[NDArray[np.uint64], NDArray[np.uint64]]":
+def _split(
+    documents: "UInt64[np.ndarray, ' documents']",
+) -> "tuple[UInt64[np.ndarray, ' documents'], UInt64[np.ndarray, ' documents']]":
     import numpy as np
 
     return documents >> np.uint64(32), documents & np.uint64(0xFFFFFFFF)
 
 
-def first_connected(count: int, edges: "NDArray[np.int64]") -> "NDArray[np.int64]":
+def first_connected(count: int, edges: "Int64[np.ndarray, 'edges 2']") -> "Int64[np.ndarray, ' nodes']":
     """Return for each of `count` nodes the least node it is connected with.
 
     This is union-find for whole arrays (Shiloach & Vishkin 1982): every root takes the least root that an edge leads

@@ -10,8 +10,7 @@ from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
-
-    Ids = np.ndarray[tuple[int], np.dtype[np.int64]]
+    from jaxtyping import Int64
 
 _PARAGRAPH_BREAK = re.compile("\n{2,}")
 _LINE_BREAK = re.compile("\n+")
@@ -98,11 +97,11 @@ class Ngrams:
     """The n-grams of a text that are there more than once."""
 
     n: int
-    places: "Ids"
+    places: "Int64[np.ndarray, ' ngrams']"
     """where they start, ascending"""
-    names: "Ids"
+    names: "Int64[np.ndarray, ' ngrams']"
     """which n-gram starts there: small numbers, equal for equal ones"""
-    ends: "Ids"
+    ends: "Int64[np.ndarray, ' ends']"
     """characters of all words before the one of this index"""
 
 

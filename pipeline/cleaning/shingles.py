@@ -12,9 +12,7 @@ from pipeline.errors import UnavailableError
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
-
-    Hashes = NDArray[np.uint64]
+    from jaxtyping import Bool, Int64, UInt8, UInt32, UInt64
 
 ALGORITHM = 2
 """the version of rensa's algorithm; signatures of another cannot be compared with these"""
@@ -34,7 +32,7 @@ _NO_SPACES = (
 """Thai and Lao, Myanmar, Khmer, kana, Han; what lies beyond the first 2**16 characters is treated alike"""
 
 
-def mix(values: "Hashes") -> "Hashes":
+def mix(values: "UInt64[np.ndarray, '*shape']") -> "UInt64[np.ndarray, '*shape']":
     """Return each number scrambled one to one, so that near ones end far apart.
 
     The finalizer of SplitMix64 (Steele, Lea, Flood 2014).
@@ -43,12 +41,15 @@ def mix(values: "Hashes") -> "Hashes":
 
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    values ^= values >> np.uint64(31)
+    return values
 
 
-def sign(texts: Sequence[str], *, words: int, values: int, seed: int) -> "tuple[NDArray[np.uint32], NDArray[np.bool_]]":
-    """Return the signatures of texts [texts, values], and which texts have any word; of two texts' signatures about as
-    many values are equal as their sets of shingles overlap, by Jaccard.
+def sign(
+    texts: Sequence[str], *, words: int, values: int, seed: int
+) -> "tuple[UInt32[np.ndarray, 'texts values'], Bool[np.ndarray, ' texts']]":
+    """Return the signatures of texts, and which texts have any word; of two texts' signatures about as many values are
+    equal as their sets of shingles overlap, by Jaccard.
 
     A text of fewer than `words` words has one shingle, of all of them.
     """
@@ -97,7 +98,7 @@ def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         yield texts[start:]
 
 
-def _hash_words(texts: Sequence[str]) -> "tuple[Hashes, NDArray[np.int64]]":
+def _hash_words(texts: Sequence[str]) -> "tuple[UInt64[np.ndarray, ' words'], Int64[np.ndarray, ' texts']]":
     """Return the hashes of all words, and how many each text has."""
     import numpy as np
 
@@ -119,7 +120,7 @@ def _cut(text: str) -> Iterator[str]:
         start = stop
 
 
-def _hash_few_words(texts: Sequence[str]) -> "tuple[Hashes, NDArray[np.int64]]":
+def _hash_few_words(texts: Sequence[str]) -> "tuple[UInt64[np.ndarray, ' words'], Int64[np.ndarray, ' texts']]":
     """Return the same for texts of few characters: a word's hash is a polynomial in its characters' hashes."""
     import numpy as np
 
@@ -142,7 +143,7 @@ def _hash_few_words(texts: Sequence[str]) -> "tuple[Hashes, NDArray[np.int64]]":
 
 
 @cache
-def _tables() -> "tuple[Hashes, NDArray[np.uint8]]":
+def _tables() -> "tuple[UInt64[np.ndarray, ' codes'], UInt8[np.ndarray, ' codes']]":
     """Return by character the hash of its lower case, 0 outside words; and 1 if it is in a word, 2 if it is one."""
     import unicodedata
 
@@ -160,7 +161,7 @@ def _tables() -> "tuple[Hashes, NDArray[np.uint8]]":
 
 
 @cache
-def _powers(count: int) -> "tuple[Hashes, Hashes]":
+def _powers(count: int) -> "tuple[UInt64[np.ndarray, ' powers'], UInt64[np.ndarray, ' powers']]":
     """Return the powers of an odd number and of its inverse, modulo 2**64."""
     import numpy as np
 
@@ -175,7 +176,9 @@ def _powers(count: int) -> "tuple[Hashes, Hashes]":
 # --- shingles ------------------------------------------------------------------------------------------------
 
 
-def _shingles(hashes: "Hashes", counts: "NDArray[np.int64]", words: int) -> "tuple[Hashes, NDArray[np.int64]]":
+def _shingles(
+    hashes: "UInt64[np.ndarray, ' words']", counts: "Int64[np.ndarray, ' texts']", words: int
+) -> "tuple[UInt64[np.ndarray, ' shingles'], Int64[np.ndarray, ' texts']]":
     """Return the hashes of all runs of `words` words within a text, and how many each text has."""
     import numpy as np
 
@@ -190,7 +193,9 @@ def _shingles(hashes: "Hashes", counts: "NDArray[np.int64]", words: int) -> "tup
     return mix(rolled[whole]), np.maximum(counts - words + 1, 0)
 
 
-def _padded(hashes: "Hashes", counts: "NDArray[np.int64]", words: int) -> "tuple[Hashes, NDArray[np.int64]]":
+def _padded(
+    hashes: "UInt64[np.ndarray, ' words']", counts: "Int64[np.ndarray, ' texts']", words: int
+) -> "tuple[UInt64[np.ndarray, ' padded'], Int64[np.ndarray, ' texts']]":
     """Fill up texts with fewer words than a shingle, but not those with none."""
     import numpy as np
 

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 from pipeline.errors import ConfigError, StoppedError, UnavailableError
@@ -20,6 +21,7 @@ from pipeline.runtime.process import die_with_parent, keep_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Handle = TypeVar("Handle")
 
 _IN_FLIGHT = 4
 """work items handed out per worker ahead of time, so that a million of them are not in memory at once"""
@@ -61,7 +63,7 @@ class Executor:
         self.execution = execution
         self._pool: ProcessPoolExecutor | None = None
 
-    def run(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[int, Result]]:
         """Yield (index, result) of every work item as they come; a single one is done here."""
         if self.execution.workers == 1 or (len(items) < 2 and self._pool is None):
             yield from ((i, function(item)) for i, item in enumerate(items))
@@ -84,7 +86,7 @@ class RayExecutor(Executor):
         super().__init__(execution)
         self._ray = _connected(execution)
 
-    def run(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[int, Result]]:
         yield from _on_ray(self._ray, function, items)
 
     def shutdown(self, *, wait: bool = True) -> None:
@@ -142,8 +144,8 @@ def _prepare_worker(parent: int) -> None:
 
 
 def _in_pool(
-    pool: ProcessPoolExecutor, function: Callable[[Any], Any], items: Sequence[Any], at_once: int
-) -> Iterator[tuple[int, Any]]:
+    pool: ProcessPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item], at_once: int
+) -> Iterator[tuple[int, Result]]:
     try:
         for i, future in _handed_out(
             items,
@@ -160,14 +162,14 @@ def _in_pool(
 
 
 def _handed_out(
-    items: Sequence[Any],
+    items: Sequence[Item],
     at_once: int,
     *,
-    hand_out: Callable[[Any], Any],
-    finished: Callable[[list[Any]], Iterable[Any]],
-) -> Iterator[tuple[int, Any]]:
+    hand_out: Callable[[Item], Handle],
+    finished: Callable[[list[Handle]], Iterable[Handle]],
+) -> Iterator[tuple[int, Handle]]:
     """Hand work items out, so many at once; yield (index, handle) of each that ends."""
-    flying: dict[Any, int] = {}
+    flying: dict[Handle, int] = {}
     following = iter(enumerate(items))
     while True:
         while len(flying) < at_once and (entry := next(following, None)) is not None:
@@ -181,7 +183,7 @@ def _handed_out(
 # --- a Ray cluster -------------------------------------------------------------------------------------------
 
 
-def _on_ray(ray: Any, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+def _on_ray(ray: ModuleType, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[int, Result]]:
     remote = ray.remote(num_cpus=1, max_retries=5)(function)
     at_once = _IN_FLIGHT * max(1, int(ray.cluster_resources().get("CPU", 1)))
     for i, reference in _handed_out(
@@ -190,7 +192,7 @@ def _on_ray(ray: Any, function: Callable[[Any], Any], items: Sequence[Any]) -> I
         yield i, _result_from(ray, reference)
 
 
-def _connected(execution: Workers) -> Any:
+def _connected(execution: Workers) -> ModuleType:
     """Connect to the cluster that RAY_ADDRESS names, or start one on this machine; once per process."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -234,7 +236,7 @@ def _check_address(address: str) -> None:
         ) from error
 
 
-def _result_from(ray: Any, reference: Any) -> Any:
+def _result_from(ray: ModuleType, reference: Any) -> Any:
     """Return a work item's result; an error of ours comes back as what it was."""
     try:
         return ray.get(reference)

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+    from jaxtyping import Bool, Int64
 
 LONGEST = 4
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -40,7 +40,7 @@ def count_phrases(texts: Iterable[str], most: int = 15) -> Phrases:
     import numpy as np
 
     vocabulary: dict[str, int] = {}
-    numbers: list[NDArray[np.int64]] = []
+    numbers: list[Int64[np.ndarray, " words"]] = []
     for text in texts:
         found = [vocabulary.setdefault(word, len(vocabulary)) for word in _WORD.findall(text.lower())]
         numbers.append(np.array(found, dtype=np.int64))
@@ -60,10 +60,10 @@ def count_phrases(texts: Iterable[str], most: int = 15) -> Phrases:
 
 
 def _by_length(
-    words: "NDArray[np.int64]",
-    documents: "NDArray[np.int64]",
+    words: "Int64[np.ndarray, ' words']",
+    documents: "Int64[np.ndarray, ' words']",
     names: Sequence[str],
-    is_common: "NDArray[np.bool_]",
+    is_common: "Bool[np.ndarray, ' numbers']",
     most: int,
 ) -> dict[int, tuple[Phrase, ...]]:
     """Number the runs that start at each word, one word longer at a time: (run before, next word) is a new run.
@@ -87,7 +87,14 @@ def _by_length(
 
 
 def _most_frequent(
-    runs: Any, start: Any, left_out: Any, words: Any, documents: Any, names: Sequence[str], length: int, most: int
+    runs: "Int64[np.ndarray, ' runs']",
+    start: "Int64[np.ndarray, ' runs']",
+    left_out: "Bool[np.ndarray, ' runs']",
+    words: "Int64[np.ndarray, ' words']",
+    documents: "Int64[np.ndarray, ' words']",
+    names: Sequence[str],
+    length: int,
+    most: int,
 ) -> list[Phrase]:
     import numpy as np
 
