@@ -14,6 +14,7 @@ from pipeline.runtime.hashing import Page
 from pipeline.runtime.settings import Flat, build, nearest
 from pipeline.sources.reading_options import ReadingOptions
 from pipeline.sources.templates import check_template
+from pipeline.tables.splits import SPLITS
 
 FOLDER = Path(__file__).parent.parent.parent / "data_cards"
 
@@ -63,7 +64,7 @@ class Source:
             raise ConfigError(
                 f"source {self.name}: the split {self.split} must be fractions that leave some for train."
             )
-        if unknown := set(self.split) - {"validation", "test"}:
+        if unknown := set(self.split) - set(SPLITS[1:]):
             raise ConfigError(f"source {self.name}: a split is validation or test, not {sorted(unknown)[0]!r}.")
         if not self.sha256 and not self.location.startswith("hf:"):
             raise ConfigError(f"source {self.name}: sha256 is missing; sha256sum prints that of a file.")

@@ -12,7 +12,7 @@ from pipeline.artifacts.manifest import Manifest
 from pipeline.artifacts.store import Store
 from pipeline.errors import ConfigError, IntegrityError
 from pipeline.runtime.hashing import Page
-from pipeline.stage.definition import Stage, stage_of
+from pipeline.stage.definition import Stage, stage_modules, stage_of
 from pipeline.stage.execution import execute
 from pipeline.stage.planning import older_version, request_of
 
@@ -34,6 +34,9 @@ def reproduce(artifact: Artifact, store: Store, overrides: Page) -> Comparison:
     `overrides` replaces fields of the stage's Execution, which must not change a byte of class "bytes".
     """
     manifest = artifact.manifest
+    if manifest.recipe.stage not in stage_modules():
+        detail = f"made by {manifest.recipe.stage}, which is no stage of this project"
+        return Comparison(reference=artifact.reference, verdict="VERSION DIFFERS", detail=detail)
     stage = stage_of(manifest.recipe.stage)
     if older := older_version(stage, artifact):
         return Comparison(reference=artifact.reference, verdict="VERSION DIFFERS", detail=f"stale: {older}")

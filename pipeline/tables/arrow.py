@@ -63,10 +63,14 @@ def offsets_of(texts: pa.StringArray | pa.LargeStringArray) -> "Integer[np.ndarr
     return np.frombuffer(texts.buffers()[1], dtype=width)[texts.offset : texts.offset + len(texts) + 1]
 
 
+def data_of(texts: pa.StringArray | pa.LargeStringArray) -> memoryview:
+    """Return the buffer that `offsets_of` points into: the UTF-8 of a column's texts, one after the other."""
+    return memoryview(texts.buffers()[2] or b"")
+
+
 def bytes_of(texts: pa.StringArray | pa.LargeStringArray) -> Iterator[memoryview]:
     """Yield the UTF-8 of each text of a column, where it lies."""
-    data = memoryview(texts.buffers()[2] or b"")
-    offsets = offsets_of(texts)
+    data, offsets = data_of(texts), offsets_of(texts)
     for start in range(0, len(texts), 2**14):
         yield from (data[a:z] for a, z in pairwise(offsets[start : start + 2**14 + 1].tolist()))
 

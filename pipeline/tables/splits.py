@@ -17,7 +17,7 @@ def by_split(numbers: Mapping[str, int]) -> str:
 def split_of(digest: bytes, split: Mapping[str, float]) -> str:
     """Return the split of a document from its SHA-256 and its source's shares."""
     position = int.from_bytes(digest[:8], "big") / 2**64
-    for name in ("validation", "test"):
+    for name in SPLITS[1:]:
         share = split.get(name, 0.0)
         if position < share:
             return name

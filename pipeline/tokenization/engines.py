@@ -181,11 +181,11 @@ class Gigatoken:
         self._bytes_when_opened = _private_bytes()
 
     def encode_documents(self, documents: "Documents") -> "tuple[TokenIds, Lengths]":
-        from pipeline.tables.arrow import bytes_of, offsets_of
+        from pipeline.tables.arrow import bytes_of, data_of, offsets_of
 
         ids: list[TokenIds] = []
         texts = _as_column(documents)
-        too_new = set(documents_with_unicode_17(texts.buffers()[2] or b"", offsets_of(texts)))
+        too_new = set(documents_with_unicode_17(data_of(texts), offsets_of(texts)))
         for number, document in enumerate(bytes_of(texts)):
             if number in too_new:
                 ids.append(self._reference.encode_documents([str(document, "utf-8")])[0])

@@ -128,12 +128,12 @@ def read_bytes(corpus: Artifact, split: str, selection: Selection) -> "Iterator[
     """Yield the UTF-8 bytes of the texts that were taken, a few documents at a time, without a copy."""
     import numpy as np
 
-    from pipeline.tables.arrow import offsets_of
+    from pipeline.tables.arrow import data_of, offsets_of
 
     for batch in read_selected(corpus, split, selection):
         texts = batch.column("text")
         offsets = offsets_of(texts)
-        yield np.frombuffer(texts.buffers()[2], dtype=np.uint8)[offsets[0] : offsets[-1]]
+        yield np.frombuffer(data_of(texts), dtype=np.uint8)[offsets[0] : offsets[-1]]
 
 
 def read_texts(corpus: Artifact, split: str, selection: Selection) -> Iterator[list[str]]:

@@ -56,3 +56,12 @@ def test_the_execution_stays_in_the_domain_of_the_manifest(shared_chain: Any) ->
     assert execution_of(stage, manifest, {"threads": 1}).threads == 1
     with pytest.raises(ConfigError, match="train.pretrain has no 'torch' to set"):
         execution_of(stage, manifest, {"torch": "3"})
+
+
+def test_what_no_stage_of_ours_made_does_not_hide_the_others(shared_chain: Any) -> None:
+    manifest = shared_chain.shards.manifest
+    foreign = dataclasses.replace(manifest, recipe=dataclasses.replace(manifest.recipe, stage="os"))
+
+    found = reproduce(dataclasses.replace(shared_chain.shards, manifest=foreign), shared_chain.bench.store, {})
+
+    assert (found.verdict, found.detail) == ("VERSION DIFFERS", "made by os, which is no stage of this project")
