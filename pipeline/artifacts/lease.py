@@ -1,7 +1,10 @@
 """Machinery: the lease of a run folder, so that no two processes write one run.
 
-The lease is checked again at every checkpoint: a holder that slept while another took over finds out before it
-writes.  One machine: the holder is alive when its boot id, pid and start time are those of a running process.
+A file that names its holder (Gray and Cheriton, 1989), and no lock of the system: those differ between file systems,
+are inherited by forked children, and do not say who has them.  The lease is checked again at every checkpoint: a
+holder that slept while another took over finds out before it writes (why a lock alone cannot do that: Kleppmann, "How
+to do distributed locking", 2016).  One machine: the holder is alive when its boot id, pid and start time are those of
+a running process; a pid alone is soon another's.
 """
 
 import json
